@@ -40,14 +40,14 @@ class Archive:
     url: str
     checksum: str
 
-    def check(self, path: Path) -> None:
-        """Raise an OSError unless the file has the published checksum."""
+    def check(self, path: Path, origin: str) -> None:
+        """Raise an OSError that names the origin, unless the file has the published checksum."""
         algorithm, expected = self.checksum.split(":")
         with path.open("rb") as file:
             found = hashlib.file_digest(file, algorithm).hexdigest()
         if found != expected:
             raise OSError(
-                f"{path} is not the published {self.filename}: its {algorithm.upper()} checksum is "
+                f"{origin} is not the published {self.filename}: its {algorithm.upper()} checksum is "
                 f"{found}, expected {expected}. The file ({path.stat().st_size} bytes) is "
                 "damaged, a partial copy, or something else."
             )
@@ -78,7 +78,7 @@ def locate(
     for path in (target, data_home / archive.filename):
         if path.exists():
             try:
-                archive.check(path)
+                archive.check(path, str(path))
                 return path
             except OSError as error:
                 damaged = error
@@ -100,7 +100,7 @@ def locate(
                 f"{archive.filename} could not be downloaded from {archive.url}: {error} "
                 f"A copy of it in {target.parent} would be used without network."
             ) from error
-        archive.check(partial)
+        archive.check(partial, archive.url)
         target.parent.mkdir(exist_ok=True)
         os.replace(partial, target)
     return target

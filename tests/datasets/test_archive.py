@@ -71,7 +71,7 @@ def test_damaged_download_leaves_nothing_and_second_try_works(
     archive, server, content, tmp_path, damage
 ):
     server.files["/set.zip"] = damage(content)
-    with pytest.raises(OSError, match=r"is not the published set\.zip.*expected"):
+    with pytest.raises(OSError, match=r"^http.* is not the published set\.zip.*expected"):
         locate(archive, tmp_path, "cache", **ONE_TRY)
     assert contents(tmp_path) == []
     server.files["/set.zip"] = content
