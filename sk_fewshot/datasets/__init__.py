@@ -2,6 +2,7 @@
 
 from ._class_split import ClassSplit
 from ._image_folder import load_image_folder
-from ._omniglot import fetch_omniglot, fetch_omniglot_one_shot
+from ._omniglot import fetch_omniglot
+from ._omniglot_one_shot import fetch_omniglot_one_shot
 
 __all__ = ["ClassSplit", "fetch_omniglot", "fetch_omniglot_one_shot", "load_image_folder"]

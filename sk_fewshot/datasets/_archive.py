@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
-from sklearn.datasets import fetch_file
+from sklearn.datasets import fetch_file, get_data_home
 
 logger = logging.getLogger(__name__)
 
@@ -47,15 +47,15 @@ class Archive:
             found = hashlib.file_digest(file, algorithm).hexdigest()
         if found != expected:
             raise OSError(
-                f"{origin} is not the published {self.filename}: its {algorithm.upper()} checksum is "
-                f"{found}, expected {expected}. The file ({path.stat().st_size} bytes) is "
+                f"{origin} is not the published {self.filename}: its {algorithm.upper()} checksum "
+                f"is {found}, expected {expected}. The file ({path.stat().st_size} bytes) is "
                 "damaged, a partial copy, or something else."
             )
 
 
 def locate(
     archive: Archive,
-    data_home: Path,
+    data_home: str | os.PathLike | None,
     folder: str,
     *,
     download_if_missing: bool,
@@ -64,8 +64,9 @@ def locate(
 ) -> Path:
     """Path of a checked copy of the archive, downloaded if there is none.
 
-    ``data_home / folder`` is searched first, then ``data_home``. A download is written and checked
-    in a temporary folder, and moved into ``data_home / folder`` in one step once it is whole.
+    The folder of that name in ``data_home`` (None: scikit-learn's) is searched first, then
+    ``data_home`` itself. A download is written and checked in a temporary folder, and moved into
+    the folder in one step once it is whole.
 
     Raises
     ------
@@ -73,9 +74,10 @@ def locate(
         If there is no intact local copy and ``download_if_missing`` is False, or the download
         fails or differs from the published archive.
     """
-    target = data_home / folder / archive.filename
+    home = Path(get_data_home(data_home))
+    target = home / folder / archive.filename
     damaged = None
-    for path in (target, data_home / archive.filename):
+    for path in (target, home / archive.filename):
         if path.exists():
             try:
                 archive.check(path, str(path))
@@ -84,13 +86,13 @@ def locate(
                 damaged = error
     if not download_if_missing:
         raise damaged or OSError(
-            f"{archive.filename} is neither in {target.parent} nor in {data_home}, and "
+            f"{archive.filename} is neither in {target.parent} nor in {home}, and "
             "download_if_missing is False."
         )
     if damaged:
         warnings.warn(f"{damaged} Downloading it again.", stacklevel=3)
     logger.info("Downloading %s to %s", archive.url, target)
-    with tempfile.TemporaryDirectory(prefix=f"{folder}-download-", dir=data_home) as temporary:
+    with tempfile.TemporaryDirectory(prefix=f"{folder}-download-", dir=home) as temporary:
         try:
             partial = fetch_file(
                 archive.url, temporary, archive.filename, n_retries=n_retries, delay=delay

@@ -10,7 +10,12 @@ import pytest
 pytest.importorskip("PIL", reason="Pillow, of the extra 'images', is not installed")
 from PIL import Image
 
-from sk_fewshot.datasets import _omniglot, fetch_omniglot, fetch_omniglot_one_shot
+from sk_fewshot.datasets import (
+    _omniglot,
+    _omniglot_one_shot,
+    fetch_omniglot,
+    fetch_omniglot_one_shot,
+)
 
 ARCHIVE = "images_background_small1.zip"
 
@@ -143,7 +148,7 @@ def publish_runs(monkeypatch, make_zip, tmp_path):
         files.pop(without, None)
         data = make_zip(*((prefix + name, content) for name, content in files.items()))
         checksum = f"md5:{hashlib.md5(data).hexdigest()}"
-        monkeypatch.setattr(_omniglot, "ONE_SHOT", ("all_runs.zip", checksum))
+        monkeypatch.setattr(_omniglot_one_shot, "ONE_SHOT", ("all_runs.zip", checksum))
         (tmp_path / "all_runs.zip").write_bytes(data)
         return tmp_path
 
