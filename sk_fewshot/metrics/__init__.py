@@ -1,0 +1,14 @@
+"""Scores of verification and retrieval, and pairs to verify."""
+
+from sk_fewshot.metrics._pairs import make_pairs
+from sk_fewshot.metrics._retrieval import map_at_r, precision_at_1, r_precision
+from sk_fewshot.metrics._verification import equal_error_rate, true_accept_rate
+
+__all__ = [
+    "equal_error_rate",
+    "make_pairs",
+    "map_at_r",
+    "precision_at_1",
+    "r_precision",
+    "true_accept_rate",
+]
