@@ -1,0 +1,8 @@
+"""Few-shot and metric learning as scikit-learn estimators."""
+
+from sk_fewshot._version import __version__
+from sk_fewshot.classifiers import PrototypicalClassifier
+from sk_fewshot.episodes import EpisodeSplit
+from sk_fewshot.transformers import PrototypicalTransformer
+
+__all__ = ["EpisodeSplit", "PrototypicalClassifier", "PrototypicalTransformer", "__version__"]

@@ -1,0 +1,48 @@
+"""Row-wise functions on whole arrays, in chunks of one fixed size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+def apply_in_chunks(
+    function: Callable[[Tensor], Tensor], X: NDArray, *, chunk_size: int, device: torch.device
+) -> NDArray:
+    """Apply a row-wise function to all rows of X.
+
+    The function always sees chunks of the same shape, the last one padded with zeros, so that a
+    result is bitwise the same whichever rows it is computed with.
+
+    Parameters
+    ----------
+    function : callable
+        Maps a tensor (chunk_size, ...) to one (chunk_size, m).
+    X : ndarray of shape (n, ...)
+    chunk_size : int
+    device : torch.device
+        Where the function computes.
+
+    Returns
+    -------
+    ndarray of shape (n, m)
+    """
+    n = len(X)
+    chunk = torch.zeros(chunk_size, *X.shape[1:], dtype=torch.from_numpy(X[:0]).dtype)
+    rows = chunk.numpy()
+    results: NDArray | None = None
+    with torch.inference_mode():
+        for start in range(0, max(n, 1), chunk_size):
+            stop = min(start + chunk_size, n)
+            rows[: stop - start] = X[start:stop]
+            rows[stop - start :] = 0
+            result = function(chunk.to(device))[: stop - start].cpu().numpy()
+            if results is None:
+                results = np.empty((n, *result.shape[1:]), dtype=result.dtype)
+            results[start:stop] = result
+    assert results is not None
+    return results

@@ -1,0 +1,26 @@
+"""Names of devices."""
+
+from __future__ import annotations
+
+import torch
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Turn the `device` parameter of an estimator into a torch device that is present.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or the device is not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda' or another torch device, got {device!r}."
+        ) from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={device!r} was asked for, but torch finds no CUDA device.")
+    return resolved

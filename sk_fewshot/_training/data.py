@@ -1,0 +1,106 @@
+"""Training data as tensors, sliced batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from sk_fewshot.episodes import ClassBalancedSampler
+
+
+class LabelledRows(Dataset):
+    """Examples and their integer labels, handed out as float32 tensors on one device.
+
+    On the CPU rows are sliced from the caller's array, which is never copied whole (it may be a
+    memory map); a CUDA device holds all of them at once where they fit into half its free memory.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    y : ndarray of shape (n_samples,)
+        Labels; as classes they become 0 .. n_classes - 1.
+    shape : tuple of int
+        Shape of one example as the encoder takes it.
+    device : torch.device
+    """
+
+    def __init__(self, X: np.ndarray, y: np.ndarray, shape: tuple[int, ...], device: torch.device):
+        classes, self.y = np.unique(y, return_inverse=True)
+        self.n_classes = len(classes)
+        self._shape = shape
+        self._device = device
+        self._X: np.ndarray | Tensor = X
+        if device.type == "cuda" and 4 * X.size < torch.cuda.mem_get_info(device)[0] / 2:
+            self._X = torch.tensor(X, dtype=torch.float32, device=device)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def batch(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return examples (n, *shape) and labels (n,) of the given rows."""
+        if isinstance(self._X, Tensor):
+            examples = self._X[torch.from_numpy(rows).to(self._device)]
+        else:
+            examples = torch.from_numpy(self._X[rows]).to(self._device, torch.float32)
+        labels = torch.from_numpy(self.y[rows]).to(self._device)
+        return examples.reshape(len(rows), *self._shape), labels
+
+
+class ClassBalancedBatches:
+    """skorch iterator over batches of P classes x K examples, class by class.
+
+    Parameters
+    ----------
+    dataset : LabelledRows
+    batch_size : int
+        P x K.
+    n_per_class : int
+        K.
+    n_batches : int
+        Batches an epoch.
+    augment : callable or None
+        Maps a batch of examples to one of the same shape.
+    seed : int or None
+        An int draws the same batches in every epoch; None draws from torch's generator.
+    """
+
+    def __init__(
+        self,
+        dataset: LabelledRows,
+        batch_size: int,
+        *,
+        n_per_class: int,
+        n_batches: int,
+        augment: Callable[[Tensor], Tensor] | None = None,
+        seed: int | None = None,
+    ):
+        self._dataset = dataset
+        self._sampler = ClassBalancedSampler(dataset.y, batch_size // n_per_class, n_per_class)
+        self._n_batches = n_batches
+        self._augment = augment
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return self._n_batches
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        seed = int(torch.randint(2**31, ())) if self._seed is None else self._seed
+        for rows in self._sampler.sample(self._n_batches, np.random.default_rng(seed)):
+            examples, labels = self._dataset.batch(rows.ravel())
+            yield self._augmented(examples), labels
+
+    def _augmented(self, examples: Tensor) -> Tensor:
+        if self._augment is None:
+            return examples
+        augmented = self._augment(examples)
+        if not isinstance(augmented, Tensor) or augmented.shape != examples.shape:
+            got = tuple(augmented.shape) if isinstance(augmented, Tensor) else type(augmented)
+            raise ValueError(
+                f"augment must return a tensor of the shape it was given, {tuple(examples.shape)}, "
+                f"got {got}."
+            )
+        return augmented

@@ -1,0 +1,140 @@
+"""Training: one encoder, one sampler, one loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from skorch.callbacks import EarlyStopping, LRScheduler
+from skorch.helper import predefined_split
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from sk_fewshot._training.data import ClassBalancedBatches, LabelledRows
+from sk_fewshot._training.net import EncoderNet, Interrupted, Progress, SeedEpochs
+
+
+def train(
+    encoder: nn.Module,
+    loss: nn.Module,
+    data: LabelledRows,
+    *,
+    validation: LabelledRows | None,
+    validation_loss: nn.Module | None,
+    n_way: int,
+    n_per_class: int,
+    batches_per_epoch: int,
+    max_epochs: int,
+    optimizer: type[torch.optim.Optimizer],
+    lr: float,
+    augment: Callable[[Tensor], Tensor] | None,
+    device: torch.device,
+    verbose: int,
+    seed: int,
+    net_params: Mapping[str, Any],
+) -> EncoderNet:
+    """Train `encoder` and what `loss` learns; both are changed in place.
+
+    Torch's generator must be lent by :func:`sk_fewshot._random.borrowed_generator`. The learning
+    rate falls to 0 along half a cosine. With `validation`, the weights of the epoch with the lowest
+    validation loss are kept, and training stops when it has not fallen for ten epochs.
+
+    Returns
+    -------
+    EncoderNet
+        The fitted net.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If interrupted; skorch would return as if finished.
+    ValueError
+        If the loss is not finite.
+    """
+    schedule = LRScheduler(
+        "CosineAnnealingLR",
+        T_max=max_epochs * batches_per_epoch,
+        step_every="batch",
+        event_name=None,
+    )
+    bar = tqdm(total=max_epochs * batches_per_epoch, disable=not verbose, unit="batch")
+    callbacks: list[tuple[str, Any]] = [
+        ("seed_epochs", SeedEpochs(seed, device)),
+        ("lr_schedule", schedule),
+        ("progress", Progress(bar)),
+    ]
+    validating: dict[str, Any] = {"train_split": None}
+    if validation is not None:
+        callbacks.append(("early_stopping", EarlyStopping(patience=10, load_best=True, sink=_mute)))
+        n_valid_way = min(n_way, validation.n_classes)
+        validating = {
+            "train_split": predefined_split(validation),
+            "iterator_valid": ClassBalancedBatches,
+            "iterator_valid__batch_size": n_valid_way * n_per_class,
+            "iterator_valid__n_per_class": n_per_class,
+            "iterator_valid__n_batches": max(10, batches_per_epoch // 5),
+            "iterator_valid__seed": seed,
+            "validation_criterion": validation_loss,
+        }
+    settings: dict[str, Any] = {
+        "optimizer": optimizer,
+        "lr": lr,
+        "max_epochs": max_epochs,
+        "batch_size": n_way * n_per_class,
+        "iterator_train": ClassBalancedBatches,
+        "iterator_train__n_per_class": n_per_class,
+        "iterator_train__n_batches": batches_per_epoch,
+        "iterator_train__augment": augment,
+        **validating,
+        "device": device,
+        "verbose": 0,
+        "callbacks__print_log": None,
+        **net_params,
+        "callbacks": [*callbacks, *net_params.get("callbacks", [])],
+    }
+    with bar:
+        net = EncoderNet(encoder, loss, **settings)
+        try:
+            return net.fit(data)
+        except Interrupted:
+            raise KeyboardInterrupt from None
+
+
+def split_classes(
+    y: np.ndarray, share: float, rng: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split rows into training and validation rows with disjoint classes, two or more on each side.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_samples,)
+        Integer labels 0 .. n_classes - 1.
+    share : float
+        Share of the classes held out, rounded to the nearest number of at least two.
+    rng : RandomState
+
+    Returns
+    -------
+    train, validation : ndarray of bool of shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        If fewer than two classes are left for training.
+    """
+    n_classes = y.max() + 1
+    n_held_out = max(2, round(share * n_classes))
+    if n_classes - n_held_out < 2:
+        raise ValueError(
+            f"validation_classes={share} holds out {n_held_out} of {n_classes} classes and leaves "
+            f"{n_classes - n_held_out} for training, which needs two or more; lower it, or pass "
+            "validation_classes=None."
+        )
+    held_out = np.isin(y, rng.permutation(n_classes)[:n_held_out])
+    return ~held_out, held_out
+
+
+def _mute(*args, **kwargs) -> None:
+    """Swallow what a skorch callback would print."""

@@ -1,0 +1,81 @@
+"""skorch's net and callbacks, as this package uses them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from torch import Tensor, nn
+
+from sk_fewshot._random import seed_torch
+
+
+class Interrupted(BaseException):
+    """A KeyboardInterrupt on its way out of skorch's loop, which would swallow it."""
+
+
+class EncoderNet(NeuralNet):
+    """A net whose module returns embeddings and whose criterion takes (embeddings, labels).
+
+    Parameters
+    ----------
+    *args, **kwargs
+        See :class:`skorch.NeuralNet`.
+    validation_criterion : nn.Module or None
+        Scores the held-out classes; None: the criterion itself.
+    """
+
+    def __init__(self, *args, validation_criterion: nn.Module | None = None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.validation_criterion = validation_criterion
+
+    def get_loss(self, y_pred, y_true, X=None, training=False) -> Tensor:
+        """Return the loss of a batch of embeddings, which must be finite."""
+        use_own = training or self.validation_criterion is None
+        criterion = self.criterion_ if use_own else self.validation_criterion
+        loss = criterion(y_pred.flatten(1), y_true)
+        if not torch.isfinite(loss):
+            raise ValueError(
+                f"The loss became {loss.item()} in epoch {self.history[-1, 'epoch']}. "
+                f"Lower lr={self.lr}, scale X (for example by a StandardScaler), or check that "
+                "augment and module return finite values."
+            )
+        return loss
+
+    def fit_loop(self, *args, **kwargs):
+        """Run skorch's loop; an interrupt ends the training instead of finishing it."""
+        try:
+            return super().fit_loop(*args, **kwargs)
+        except KeyboardInterrupt as interrupt:
+            raise Interrupted from interrupt
+
+
+class SeedEpochs(Callback):
+    """Makes the randomness of an epoch a function of the seed and the epoch's number."""
+
+    def __init__(self, seed: int, device: torch.device):
+        self.seed = seed
+        self.device = device
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Seed torch's generator."""
+        entropy = np.random.SeedSequence([self.seed, net.history[-1, "epoch"]])
+        seed_torch(int(entropy.generate_state(1)[0]), self.device)
+
+
+class Progress(Callback):
+    """Moves a progress bar by one for each training batch and shows the losses of the epoch."""
+
+    def __init__(self, bar):
+        self.bar = bar
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        """Move the bar."""
+        if training:
+            self.bar.update()
+
+    def on_epoch_end(self, net, **kwargs):
+        """Show the losses."""
+        epoch = net.history[-1]
+        self.bar.set_postfix({k: epoch[k] for k in ("train_loss", "valid_loss") if k in epoch})

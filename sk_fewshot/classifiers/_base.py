@@ -1,0 +1,248 @@
+"""What every few-shot classifier shares: the encoder, enrolment, prediction."""
+
+from __future__ import annotations
+
+from abc import ABCMeta, abstractmethod
+from numbers import Real
+from typing import ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import softmax
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from torch import Tensor, nn
+
+from sk_fewshot._chunks import apply_in_chunks
+from sk_fewshot._device import resolve_device
+from sk_fewshot._validation import all_or_nothing, check_examples
+from sk_fewshot.classifiers._encoder import encode_examples, fresh_encoder, warn_if_fitted
+from sk_fewshot.distances import METRICS
+
+_CHUNK = 64  # queries scored at once
+
+
+class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
+    """A head over an encoder. Think twice before adding anything to this class.
+
+    A subclass names its own transformer (`_default_encoder`) and says how support embeddings are
+    kept (`_enrol`) and how queries are scored against them (`_score`).
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "encoder": [None, StrOptions({"passthrough"}), HasMethods(["fit", "transform"])],
+        "metric": [StrOptions(set(METRICS)), callable],
+        "temperature": [Interval(Real, 0, None, closed="neither"), None],
+        "device": [str, torch.device],
+        "random_state": ["random_state"],
+    }
+    _default_encoder: ClassVar[type[BaseEstimator]]
+
+    def __init__(self, encoder, *, metric, temperature, device, random_state):
+        self.encoder = encoder
+        self.metric = metric
+        self.temperature = temperature
+        self.device = device
+        self.random_state = random_state
+
+    @abstractmethod
+    def _make_head(self) -> nn.Module:
+        """The head for the fitted `encoder_`."""
+
+    @abstractmethod
+    def _enrol(
+        self, embeddings: NDArray, codes: NDArray[np.intp], known: NDArray[np.intp] | None
+    ) -> None:
+        """Take in support embeddings with codes into `classes_`.
+
+        `known` holds the codes of the classes enrolled before; None: none was, start anew.
+        """
+
+    @abstractmethod
+    def _score(self, queries: Tensor) -> Tensor:
+        """Scores (n_queries, n_classes) of queries (n_queries, d), the larger the more alike."""
+
+    def meta_fit(self, X, y) -> Self:
+        """Learn to compare, once, from many labelled classes.
+
+        Sets the parameter `encoder` to a frozen encoder trained on (X, y): clones and grid searches
+        keep it. A frozen encoder is trained anew.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, H, W) or (n_samples, C, H, W)
+            Examples of the base classes.
+        y : array-like of shape (n_samples,)
+            Labels of the base classes; they need not occur later.
+
+        Returns
+        -------
+        self : object
+            This classifier, ready for `fit` on a support set.
+
+        Raises
+        ------
+        ValueError
+            If `encoder` is "passthrough", which learns nothing; or as the encoder's `fit`.
+        """
+        self._validate_params()
+        if isinstance(self.encoder, str):
+            raise ValueError("meta_fit needs an encoder that learns, got encoder='passthrough'.")
+        encoder = self.encoder.estimator if self._is_frozen() else self.encoder
+        encoder = self._default_encoder() if encoder is None else encoder
+        self.encoder = FrozenEstimator(fresh_encoder(encoder, self.random_state).fit(X, y))
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y) -> Self:
+        """Meet new classes through their support set.
+
+        With a frozen encoder no gradient is computed.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_support, n_features), (n_support, H, W) or (n_support, C, H, W)
+            Support examples, in any order and number a class.
+        y : array-like of shape (n_support,)
+            Their classes.
+
+        Returns
+        -------
+        self : object
+            The fitted classifier.
+        """
+        with all_or_nothing(self):
+            self.encoder_ = self._fit_encoder(X, y)
+            embeddings, y = self._embed_labelled(X, y, reset=True)
+            self.classes_, codes = np.unique(y, return_inverse=True)
+            self.head_ = self._make_head()
+            self._enrol(embeddings, codes, None)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(self, X, y, classes=None) -> Self:
+        """Enrol more examples of known classes, or of new ones.
+
+        Equal to one `fit` on all examples, as the encoder stays as it is; the first call is a
+        `fit`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_support, n_features), (n_support, H, W) or (n_support, C, H, W)
+            Support examples.
+        y : array-like of shape (n_support,)
+            Their classes.
+        classes : array-like or None, default=None
+            Not needed here, since classes may come at any time; if given, those that `y` may have.
+
+        Returns
+        -------
+        self : object
+            The fitted classifier.
+        """
+        if classes is not None and (unexpected := np.setdiff1d(y, classes)).size:
+            raise ValueError(f"y has labels that are not in classes={classes!r}: {unexpected}.")
+        if not hasattr(self, "classes_"):
+            return self.fit(X, y)
+        with all_or_nothing(self):
+            embeddings, y = self._embed_labelled(X, y, reset=False)
+            before = self.classes_
+            self.classes_ = np.union1d(before, y)
+            known, codes = (np.searchsorted(self.classes_, labels) for labels in (before, y))
+            self._enrol(embeddings, codes, known)
+        return self
+
+    def predict(self, X) -> NDArray:
+        """Label queries.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features), (n_queries, H, W) or (n_queries, C, H, W)
+
+        Returns
+        -------
+        ndarray of shape (n_queries,)
+            The class of the highest score.
+        """
+        best = self._scores(X).argmax(axis=1)
+        return self.classes_[best]
+
+    def predict_proba(self, X) -> NDArray:
+        """Probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features), (n_queries, H, W) or (n_queries, C, H, W)
+
+        Returns
+        -------
+        ndarray of shape (n_queries, n_classes)
+            In the order of `classes_`.
+        """
+        return softmax(self._scores(X), axis=1)
+
+    def decision_function(self, X) -> NDArray:
+        """Scores of the classes, the larger the more alike.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features), (n_queries, H, W) or (n_queries, C, H, W)
+
+        Returns
+        -------
+        ndarray of shape (n_queries, n_classes), or (n_queries,) for two classes
+            For two classes, how much the second leads.
+        """
+        scores = self._scores(X)
+        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def _scores(self, X) -> NDArray:
+        check_is_fitted(self)
+        device = resolve_device(self.device)
+        self.head_.to(device)
+        embeddings = self._embed(X, reset=False)
+        return apply_in_chunks(self._score, embeddings, chunk_size=_CHUNK, device=device)
+
+    def _embed(self, X, *, reset: bool) -> NDArray:
+        if isinstance(self.encoder_, str):
+            image_shape = None if reset else self.image_shape_
+            X, self.image_shape_ = check_examples(self, X, image_shape=image_shape, reset=reset)
+            return X
+        return encode_examples(self.encoder_, X)
+
+    def _embed_labelled(self, X, y, *, reset: bool) -> tuple[NDArray, NDArray]:
+        embeddings = self._embed(X, reset=reset)
+        y = validate_data(self, y=y, reset=False)
+        check_consistent_length(embeddings, y)
+        check_classification_targets(y)
+        for name in ("n_features_in_", "feature_names_in_"):
+            if hasattr(self.encoder_, name):
+                setattr(self, name, getattr(self.encoder_, name))
+            elif not isinstance(self.encoder_, str):
+                vars(self).pop(name, None)
+        return embeddings, y
+
+    def _fit_encoder(self, X, y) -> BaseEstimator | str:
+        if isinstance(self.encoder, str):
+            return self.encoder
+        if self._is_frozen():
+            check_is_fitted(self.encoder)
+            return self.encoder
+        if self.encoder is None:
+            encoder = self._default_encoder()
+        else:
+            encoder = self.encoder
+            warn_if_fitted(encoder)
+        return fresh_encoder(encoder, self.random_state).fit(X, y)
+
+    def _is_frozen(self) -> bool:
+        return isinstance(self.encoder, FrozenEstimator)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags

@@ -1,0 +1,95 @@
+"""The `encoder` parameter of a classifier."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from sklearn.base import BaseEstimator, clone
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_array, check_random_state, get_tags
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from sk_fewshot._validation import as_array, n_dimensions
+
+
+def fresh_encoder(encoder: BaseEstimator, random_state) -> BaseEstimator:
+    """Clone an encoder, for fitting; where it has no seed of its own, it gets one.
+
+    Parameters
+    ----------
+    encoder : estimator
+    random_state : int, RandomState instance or None
+        Seeds every `random_state` of the encoder that is None.
+
+    Returns
+    -------
+    estimator
+    """
+    fresh = clone(encoder)
+    if random_state is not None:
+        rng = check_random_state(random_state)
+        unset = {
+            name: rng.randint(np.iinfo(np.int32).max)
+            for name, value in sorted(fresh.get_params().items())
+            if value is None and (name == "random_state" or name.endswith("__random_state"))
+        }
+        fresh.set_params(**unset)
+    return fresh
+
+
+def warn_if_fitted(encoder: BaseEstimator) -> None:
+    """Warn that a fitted encoder is about to be fitted anew."""
+    if not get_tags(encoder).requires_fit:
+        return
+    try:
+        check_is_fitted(encoder)
+    except NotFittedError:
+        return
+    warnings.warn(
+        f"The encoder {type(encoder).__name__} is already fitted; a clone of it will be fitted "
+        "again on the support set. Pass encoder=FrozenEstimator(encoder) to use it as it is.",
+        UserWarning,
+        stacklevel=4,
+    )
+
+
+def encoder_input(encoder: BaseEstimator, X):
+    """Return X in a form that the encoder takes: images are flattened for those that don't."""
+    X = as_array(X)
+    if n_dimensions(X) <= 2 or get_tags(encoder).input_tags.three_d_array:
+        return X
+    X = np.asarray(X)
+    return X.reshape(len(X), -1)
+
+
+def encode_examples(encoder: BaseEstimator, X) -> np.ndarray:
+    """Embed examples by any fitted scikit-learn transformer.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, embedding_dim)
+        float32 or float64.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the encoder does not return a dense array (n_samples, embedding_dim) of finite numbers.
+    """
+    embeddings = np.asarray(encoder.transform(encoder_input(encoder, X)))
+    return check_array(
+        embeddings,
+        dtype=[np.float64, np.float32],
+        input_name="encoder.transform(X)",
+        ensure_min_samples=0,
+    )
+
+
+def learned_head(encoder: BaseEstimator | str) -> nn.Module | None:
+    """Return the head that an episodic transformer learned, through any freezing and Pipeline."""
+    while isinstance(encoder, FrozenEstimator | Pipeline):
+        encoder = encoder.estimator if isinstance(encoder, FrozenEstimator) else encoder[-1]
+    return getattr(encoder, "head_", None)

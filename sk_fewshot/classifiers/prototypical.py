@@ -1,0 +1,135 @@
+"""Classification by the nearest prototype."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from sk_fewshot.classifiers._base import BaseFewShotClassifier
+from sk_fewshot.classifiers._encoder import learned_head
+from sk_fewshot.heads import PrototypicalHead
+from sk_fewshot.transformers import PrototypicalTransformer
+
+
+class PrototypicalClassifier(BaseFewShotClassifier):
+    r"""Label queries by the nearest prototype, the mean embedding of a class's support examples.
+
+    .. math:: p(k \mid x) = \mathrm{softmax}_k\left(-d(f(x), c_k) / \tau\right), \qquad
+        c_k = \frac{1}{|S_k|} \sum_{x_i \in S_k} f(x_i)
+
+    (equations 1 and 2 of [1]_). `meta_fit` learns to compare, once; `fit` meets new classes through
+    a few examples of each; `partial_fit` enrols more.
+
+    Parameters
+    ----------
+    encoder : transformer, "passthrough" or None, default=None
+        - None: :class:`PrototypicalTransformer` with its defaults.
+        - "passthrough": X holds embeddings, or images to compare pixel by pixel.
+        - a scikit-learn transformer: cloned and fitted on the support set inside `fit`.
+        - ``FrozenEstimator(fitted)``: used as it is.
+    metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"} or callable, \
+            default="sqeuclidean"
+        The distance d, the paper's by default. A callable takes tensors (n, d) and (m, d) and
+        returns (n, m).
+    temperature : float or None, default=None
+        Divides the distances before the softmax. None: what the encoder learned with this metric,
+        otherwise 0.1 for "cosine" and 1 for the others.
+    device : str or torch.device, default="auto"
+        Where distances are computed; "auto" takes CUDA where there is one.
+    random_state : int, RandomState instance or None, default=None
+        Seeds an encoder that has no seed of its own.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The classes enrolled, sorted.
+    prototypes_ : ndarray of shape (n_classes, embedding_dim)
+        Mean support embedding of each class.
+    class_counts_ : ndarray of shape (n_classes,)
+        Support examples of each class.
+    encoder_ : transformer or "passthrough"
+        The fitted encoder.
+    head_ : PrototypicalHead
+        Scores queries against the prototypes.
+    n_features_in_ : int
+        Number of features of an example.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X was a DataFrame.
+
+    See Also
+    --------
+    PrototypicalTransformer : Learns the encoder.
+    sklearn.neighbors.NearestCentroid : The same on raw features, without probabilities by distance.
+
+    References
+    ----------
+    .. [1] Snell, Swersky and Zemel, "Prototypical Networks for Few-shot Learning", NeurIPS 2017.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.frozen import FrozenEstimator
+    >>> from sk_fewshot import PrototypicalClassifier, PrototypicalTransformer
+    >>> X, y = load_digits(return_X_y=True)
+    >>> base, novel = y < 5, y >= 5
+    >>> encoder = PrototypicalTransformer(max_epochs=1, random_state=0).fit(X[base], y[base])
+    >>> clf = PrototypicalClassifier(encoder=FrozenEstimator(encoder))
+    >>> clf = clf.fit(X[novel][:50], y[novel][:50])
+    >>> clf.classes_
+    array([5, 6, 7, 8, 9])
+    >>> clf.score(X[novel][50:], y[novel][50:]) > 0.8
+    True
+    """
+
+    _default_encoder: ClassVar = PrototypicalTransformer
+
+    def __init__(
+        self,
+        encoder=None,
+        *,
+        metric="sqeuclidean",
+        temperature=None,
+        device="auto",
+        random_state=None,
+    ):
+        super().__init__(
+            encoder,
+            metric=metric,
+            temperature=temperature,
+            device=device,
+            random_state=random_state,
+        )
+
+    def _make_head(self):
+        learned = learned_head(self.encoder_)
+        if (
+            isinstance(learned, PrototypicalHead)
+            and learned.metric == self.metric
+            and self.temperature is None
+        ):
+            return learned
+        return PrototypicalHead(self.metric, self.temperature)
+
+    def _enrol(self, embeddings, codes, known):
+        n_new, width = embeddings.shape
+        rows = embeddings.astype(np.float64)
+        counts = np.bincount(codes, minlength=len(self.classes_))
+        if known is not None:
+            rows, codes = np.concatenate([self._sums, rows]), np.concatenate([known, codes])
+            counts[known] += self.class_counts_
+        # (n_classes, n_rows): sums run over the rows in order, so that enrolling later is bitwise
+        # the same as enrolling at once
+        membership = sparse.csr_array(
+            (np.ones(len(rows)), (codes, np.arange(len(rows)))),
+            shape=(len(self.classes_), len(rows)),
+        )
+        self._sums = membership @ rows
+        self.class_counts_ = counts
+        self.prototypes_ = (self._sums / counts[:, None]).astype(embeddings.dtype)
+
+    def _score(self, queries):
+        prototypes = torch.from_numpy(self.prototypes_).to(queries.device, queries.dtype)
+        return self.head_.score(queries, prototypes)

@@ -1,0 +1,112 @@
+"""The head of Prototypical Networks."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
+from torch import Tensor, nn
+
+from sk_fewshot._validation import check_parameters
+from sk_fewshot.distances import METRICS, Metric, pairwise_distances
+
+_COSINE_TEMPERATURE = 0.1  # cosine distances span 2, which at 1 would cap five-way p near 0.65
+
+
+class PrototypicalHead(nn.Module):
+    r"""Scores a query by its distance to each class's mean support embedding.
+
+    .. math:: p(k \mid x) = \mathrm{softmax}_k\left(-d(f(x), c_k) / \tau\right), \qquad
+        c_k = \frac{1}{|S_k|} \sum_{x_i \in S_k} f(x_i)
+
+    as in equations 1 and 2 of [1]_, with a temperature :math:`\tau`.
+
+    Parameters
+    ----------
+    metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"} or callable, \
+            default="sqeuclidean"
+        The distance d; the paper's is the squared Euclidean one.
+    temperature : float or None, default=None
+        Distances are divided by it. None: 1, the paper's, except for "cosine", where it is learned
+        from 0.1 on.
+
+    References
+    ----------
+    .. [1] Snell, Swersky and Zemel, "Prototypical Networks for Few-shot Learning", NeurIPS 2017.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_fewshot.heads import PrototypicalHead
+    >>> support = torch.tensor([[0.0], [2.0], [10.0]])
+    >>> labels = torch.tensor([0, 0, 1])
+    >>> PrototypicalHead()(torch.tensor([[1.0], [9.0]]), support, labels)
+    tensor([[ -0., -81.],
+            [-64.,  -1.]])
+    """
+
+    def __init__(self, metric: Metric = "sqeuclidean", temperature: float | None = None):
+        super().__init__()
+        check_parameters(
+            self,
+            {
+                "metric": [StrOptions(set(METRICS)), callable],
+                "temperature": [Interval(Real, 0, None, closed="neither"), None],
+            },
+            metric=metric,
+            temperature=temperature,
+        )
+        self.metric = metric
+        self.log_temperature: Tensor
+        if temperature is None and metric == "cosine":
+            self.log_temperature = nn.Parameter(torch.tensor(math.log(_COSINE_TEMPERATURE)))
+        else:
+            log_temperature = torch.tensor(math.log(temperature or 1.0), dtype=torch.float64)
+            self.register_buffer("log_temperature", log_temperature)
+
+    def forward(self, queries: Tensor, support: Tensor, support_labels: Tensor) -> Tensor:
+        """Score queries against a support set.
+
+        Parameters
+        ----------
+        queries : Tensor of shape (..., n_queries, d)
+        support : Tensor of shape (..., n_support, d)
+        support_labels : Tensor of int of shape (..., n_support)
+            0 .. n_classes - 1, each at least once.
+
+        Returns
+        -------
+        Tensor of shape (..., n_queries, n_classes)
+            Logits.
+        """
+        return self.score(queries, class_means(support, support_labels))
+
+    def score(self, queries: Tensor, prototypes: Tensor) -> Tensor:
+        """Score queries (..., n_queries, d) against prototypes (..., n_classes, d)."""
+        distances = pairwise_distances(queries, prototypes, self.metric)
+        return -distances / self.log_temperature.exp().to(distances.dtype)
+
+    def loss(self, scores: Tensor, y: Tensor) -> Tensor:
+        """Return the negative log-likelihood of labels (..., n_queries), the mean over queries."""
+        return nn.functional.cross_entropy(scores.flatten(0, -2), y.flatten())
+
+
+def class_means(support: Tensor, support_labels: Tensor) -> Tensor:
+    """Mean embedding of each class.
+
+    Parameters
+    ----------
+    support : Tensor of shape (..., n_support, d)
+    support_labels : Tensor of int of shape (..., n_support)
+        0 .. n_classes - 1, each at least once.
+
+    Returns
+    -------
+    Tensor of shape (..., n_classes, d)
+    """
+    membership = nn.functional.one_hot(support_labels).to(support.dtype)  # (..., n_support, n_way)
+    with torch.autocast(support.device.type, enabled=False):
+        sums = membership.mT @ support
+    return sums / membership.sum(-2).unsqueeze(-1)

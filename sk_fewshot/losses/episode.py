@@ -1,0 +1,87 @@
+"""The loss of an episode, through any head."""
+
+from __future__ import annotations
+
+from numbers import Integral
+
+import torch
+from sklearn.utils._param_validation import Interval
+from torch import Tensor, nn
+
+from sk_fewshot._validation import check_batch, check_parameters
+
+
+class EpisodeLoss(nn.Module):
+    """Treats a batch as an episode and takes its head's loss over the queries.
+
+    The first `n_shot` rows of each class are the support set, the others are queries; the mean is
+    taken as the head's own ``loss`` does, over all queries [1]_.
+
+    Parameters
+    ----------
+    head : nn.Module
+        Called as ``head(queries, support, support_labels)``, returns scores (n_queries, n_classes);
+        ``head.loss(scores, y)`` returns a scalar.
+    n_shot : int, default=1
+        Support examples a class.
+
+    References
+    ----------
+    .. [1] Snell, Swersky and Zemel, "Prototypical Networks for Few-shot Learning", NeurIPS 2017,
+       algorithm 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_fewshot.heads import PrototypicalHead
+    >>> from sk_fewshot.losses import EpisodeLoss
+    >>> embeddings = torch.tensor([[0.0], [0.0], [5.0], [5.0]])
+    >>> EpisodeLoss(PrototypicalHead(), n_shot=1)(embeddings, torch.tensor([0, 0, 1, 1])) < 1e-6
+    tensor(True)
+    """
+
+    def __init__(self, head: nn.Module, n_shot: int = 1):
+        super().__init__()
+        check_parameters(
+            self,
+            {"head": [nn.Module], "n_shot": [Interval(Integral, 1, None, closed="left")]},
+            head=head,
+            n_shot=n_shot,
+        )
+        self.head = head
+        self.n_shot = n_shot
+
+    def forward(self, embeddings: Tensor, y: Tensor) -> Tensor:
+        """Return the loss.
+
+        Parameters
+        ----------
+        embeddings : Tensor of shape (n, d)
+        y : Tensor of int of shape (n,)
+            Class labels, in any order; each class equally often and more than `n_shot` times.
+
+        Returns
+        -------
+        Tensor
+            A scalar.
+
+        Raises
+        ------
+        ValueError
+            If the classes differ in size or have no query.
+        """
+        check_batch(embeddings, y)
+        _, codes, counts = torch.unique(y, return_inverse=True, return_counts=True)
+        n_per_class = int(counts[0])
+        if (counts != n_per_class).any() or n_per_class <= self.n_shot:
+            raise ValueError(
+                f"An episode needs classes of one size above n_shot={self.n_shot}, "
+                f"got {counts.tolist()} examples."
+            )
+        order = torch.argsort(codes, stable=True)
+        by_class = embeddings[order].unflatten(0, (len(counts), n_per_class))
+        support = by_class[:, : self.n_shot].flatten(0, 1)
+        queries = by_class[:, self.n_shot :].flatten(0, 1)
+        classes = torch.arange(len(counts), device=y.device)
+        scores = self.head(queries, support, classes.repeat_interleave(self.n_shot))
+        return self.head.loss(scores, classes.repeat_interleave(n_per_class - self.n_shot))

@@ -1,0 +1,299 @@
+"""What every transformer shares: validation, the encoder module, training and transform."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABCMeta, abstractmethod
+from itertools import chain
+from math import prod
+from numbers import Integral, Real
+from typing import ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from sk_fewshot._device import resolve_device
+from sk_fewshot._random import borrowed_generator, seed_torch
+from sk_fewshot._training import LabelledRows, split_classes, train
+from sk_fewshot._validation import all_or_nothing, check_examples
+from sk_fewshot.encoders import MLP, Conv4, encode
+from sk_fewshot.transformers._module import build_module, output_shape
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+POSITIVE = Interval(Integral, 1, None, closed="left")
+
+
+class BaseTransformer(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta
+):
+    """An encoder trained by a loss. Think twice before adding anything to this class.
+
+    A subclass declares its batches (`_batch_shape`) and its loss (`_make_loss`).
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "module": [None, nn.Module, callable],
+        "module_params": [dict, None],
+        "embedding_dim": [POSITIVE, None],
+        "image_shape": [tuple, list, None],
+        "augment": [callable, None],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), type],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "max_epochs": [POSITIVE],
+        "batches_per_epoch": [POSITIVE],
+        "validation_classes": [Interval(Real, 0, 1, closed="neither"), None],
+        "net_params": [dict, None],
+        "device": [str, torch.device],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        *,
+        module,
+        module_params,
+        embedding_dim,
+        image_shape,
+        augment,
+        optimizer,
+        lr,
+        max_epochs,
+        batches_per_epoch,
+        validation_classes,
+        net_params,
+        device,
+        verbose,
+        random_state,
+    ):
+        self.module = module
+        self.module_params = module_params
+        self.embedding_dim = embedding_dim
+        self.image_shape = image_shape
+        self.augment = augment
+        self.optimizer = optimizer
+        self.lr = lr
+        self.max_epochs = max_epochs
+        self.batches_per_epoch = batches_per_epoch
+        self.validation_classes = validation_classes
+        self.net_params = net_params
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    @abstractmethod
+    def _batch_shape(self, counts: np.ndarray) -> tuple[int, int]:
+        """Classes a batch and examples a class, for classes of these sizes."""
+
+    @abstractmethod
+    def _make_loss(self, n_classes: int, embedding_shape: tuple[int, ...]) -> nn.Module:
+        """The loss on (embeddings, y), for an encoder whose output has this shape an example."""
+
+    def _make_validation_loss(self) -> nn.Module | None:
+        """The loss on held-out classes; None: the training loss."""
+        return None
+
+    def _default_module(self):
+        """The class of the encoder where `module` is None."""
+        return MLP if self.image_shape_ is None else Conv4
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y):
+        """Learn to compare from labelled examples.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, H, W) or (n_samples, C, H, W)
+            Training examples.
+        y : array-like of shape (n_samples,)
+            Class labels: two classes or more, of two examples or more each.
+
+        Returns
+        -------
+        self : object
+            The fitted transformer.
+
+        Raises
+        ------
+        ValueError
+            If there are too few classes, or too few examples of a class.
+        KeyboardInterrupt
+            If interrupted; the estimator is then as it was before.
+        """
+        with all_or_nothing(self):
+            X, y, self.image_shape_ = check_examples(
+                self, X, y, image_shape=self._checked_image_shape(), reset=True
+            )
+            check_classification_targets(y)
+            self.classes_, codes = np.unique(y, return_inverse=True)
+            if len(self.classes_) < 2:
+                raise ValueError(
+                    f"{type(self).__name__} needs examples of at least two classes to learn to "
+                    f"compare, got 1 class: {self.classes_[0]!r}."
+                )
+            self._train(X, codes)
+        return self
+
+    def transform(self, X):
+        """Embed examples.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), (n_samples, H, W) or (n_samples, C, H, W)
+            As in `fit`; images may also come flat.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, embedding_dim)
+            Embeddings, float64 for float64 input and float32 otherwise.
+        """
+        check_is_fitted(self)
+        X, _ = check_examples(self, X, image_shape=self.image_shape_, reset=False)
+        device = next((p.device for p in self.module_.parameters()), torch.device("cpu"))
+        embeddings = encode(self.module_, X.reshape(len(X), *self._input_shape), device=device)
+        return embeddings.astype(X.dtype, copy=False)
+
+    @property
+    def embedding_dim_(self) -> int:
+        """Length of an embedding."""
+        return self._n_features_out
+
+    @property
+    def _input_shape(self) -> tuple[int, ...]:
+        return self.image_shape_ or (self.n_features_in_,)
+
+    def _checked_image_shape(self) -> tuple[int, int, int] | None:
+        if self.image_shape is None:
+            return None
+        shape = tuple(self.image_shape)
+        known = [side for side in shape if side != -1]
+        if (
+            len(shape) != 3
+            or len(known) < 2
+            or any(not isinstance(side, Integral) or side < 1 for side in known)
+        ):
+            raise ValueError(
+                "image_shape must be (channels, height, width), positive ints of which one may be "
+                f"-1, got {self.image_shape!r}."
+            )
+        return shape
+
+    def _train(self, X: np.ndarray, codes: np.ndarray) -> None:
+        rng = check_random_state(self.random_state)
+        seed = rng.randint(np.iinfo(np.int32).max)
+        device = resolve_device(self.device)
+        n_way, n_per_class = self._batch_shape(np.bincount(codes))
+        data, validation = self._datasets(X, codes, rng, device)
+        with borrowed_generator(device):
+            seed_torch(seed, device)
+            module = build_module(
+                self.module or self._default_module(),
+                self.module_params,
+                {
+                    "image_shape": self.image_shape_,
+                    "n_features": self.n_features_in_,
+                    "embedding_dim": self.embedding_dim,
+                },
+            ).to(device)
+            embedding_shape = output_shape(module, self._input_shape, device)
+            if self.embedding_dim not in (None, prod(embedding_shape)):
+                raise ValueError(
+                    f"embedding_dim={self.embedding_dim}, but module {type(module).__name__} "
+                    f"returns {prod(embedding_shape)} numbers an example."
+                )
+            net = train(
+                module,
+                self._make_loss(data.n_classes, embedding_shape),
+                data,
+                validation=validation,
+                validation_loss=self._make_validation_loss(),
+                n_way=min(n_way, data.n_classes),
+                n_per_class=n_per_class,
+                batches_per_epoch=self.batches_per_epoch,
+                max_epochs=self.max_epochs,
+                optimizer=OPTIMIZERS.get(self.optimizer, self.optimizer),
+                lr=self.lr,
+                augment=self.augment,
+                device=device,
+                verbose=self.verbose,
+                seed=seed,
+                net_params=self.net_params or {},
+            )
+        self.net_ = net
+        self.module_ = getattr(net.module_, "_orig_mod", net.module_).eval()
+        self.loss_ = net.criterion_.eval()
+        for parameter in chain(self.module_.parameters(), self.loss_.parameters()):
+            parameter.grad = None
+        self._n_features_out = prod(embedding_shape)
+        self.history_ = [
+            {key: value for key, value in epoch.items() if key != "batches"}
+            for epoch in net.history
+        ]
+        self.n_iter_ = len(self.history_)
+
+    def _datasets(self, X, codes, rng, device) -> tuple[LabelledRows, LabelledRows | None]:
+        """Training rows and, with `validation_classes`, rows of other classes."""
+        if self.validation_classes is None:
+            return LabelledRows(X, codes, self._input_shape, device), None
+        sides = split_classes(codes, self.validation_classes, rng)
+        kept, held_out = (LabelledRows(X[s], codes[s], self._input_shape, device) for s in sides)
+        return kept, held_out
+
+    def __getstate__(self):
+        """Leave out the net, which holds the optimizer's state, and bring modules to the CPU."""
+        state = {key: value for key, value in super().__getstate__().items() if key != "net_"}
+        for name in ("module_", "loss_"):
+            if name in state and any(p.is_cuda for p in state[name].parameters()):
+                state[name] = copy.deepcopy(state[name]).cpu()
+        return state
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def n_classes_a_batch(name: str, given: int | None, most: int, counts: np.ndarray) -> int:
+    """Classes a batch: as given, or up to `most`.
+
+    Raises
+    ------
+    ValueError
+        If more are given than there are.
+    """
+    if given is not None and given > len(counts):
+        raise ValueError(f"{name}={given} must not be greater than n_classes={len(counts)}.")
+    return min(most, len(counts)) if given is None else given
+
+
+def n_examples_a_class(
+    name: str, given: int | None, least: int, most: int, counts: np.ndarray
+) -> int:
+    """Examples of a class in a batch: as given, or `least` to `most`, as the smallest class allows.
+
+    Raises
+    ------
+    ValueError
+        If the smallest class has fewer than are given, or than `least`.
+    """
+    needed = least if given is None else given
+    if counts.min() < needed:
+        raise ValueError(
+            f"Training with {name} needs {needed} examples of each class, but the smallest class "
+            f"has n_samples={counts.min()}. Learn to compare from classes with more examples; for "
+            "the encoder of a classifier that is what meta_fit is for."
+        )
+    return min(most, counts.min()) if given is None else given
