@@ -3,6 +3,14 @@
 from sk_fewshot._version import __version__
 from sk_fewshot.classifiers import PrototypicalClassifier
 from sk_fewshot.episodes import EpisodeSplit
+from sk_fewshot.evaluation import EpisodeScores, episode_score
 from sk_fewshot.transformers import PrototypicalTransformer
 
-__all__ = ["EpisodeSplit", "PrototypicalClassifier", "PrototypicalTransformer", "__version__"]
+__all__ = [
+    "EpisodeScores",
+    "EpisodeSplit",
+    "PrototypicalClassifier",
+    "PrototypicalTransformer",
+    "__version__",
+    "episode_score",
+]

@@ -42,6 +42,9 @@ class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
     }
     _default_encoder: ClassVar[type[BaseEstimator]]
 
+    classes_: NDArray
+    image_shape_: tuple[int, int, int] | None
+
     def __init__(self, encoder, *, metric, temperature, device, random_state):
         self.encoder = encoder
         self.metric = metric
@@ -65,6 +68,16 @@ class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
     @abstractmethod
     def _score(self, queries: Tensor) -> Tensor:
         """Scores (n_queries, n_classes) of queries (n_queries, d), the larger the more alike."""
+
+    def _score_episodes(self, support: Tensor, queries: Tensor) -> Tensor:
+        """Scores (n_episodes, n_queries, n_way) of many episodes at once, by the head alone.
+
+        For support embeddings (n_episodes, n_way, n_shot, d) and queries (n_episodes, n_queries,
+        d). They may differ from those of `fit` and `_score` by the rounding of float32.
+        """
+        n_episodes, n_way, n_shot, _ = support.shape
+        codes = torch.arange(n_way, device=support.device).repeat_interleave(n_shot)
+        return self.head_(queries, support.flatten(1, 2), codes.expand(n_episodes, -1))
 
     def meta_fit(self, X, y) -> Self:
         """Learn to compare, once, from many labelled classes.
@@ -223,7 +236,7 @@ class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
             if hasattr(self.encoder_, name):
                 setattr(self, name, getattr(self.encoder_, name))
             elif not isinstance(self.encoder_, str):
-                vars(self).pop(name, None)
+                self.__dict__.pop(name, None)
         return embeddings, y
 
     def _fit_encoder(self, X, y) -> BaseEstimator | str:
