@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from numbers import Real
-
-import torch
-from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
-from sk_fewshot._validation import check_parameters
-from sk_fewshot.distances import METRICS, Metric, pairwise_distances
+from sk_fewshot.distances import Metric
+from sk_fewshot.heads._classes import class_means
+from sk_fewshot.heads._metric import MetricHead
 
-_COSINE_TEMPERATURE = 0.1  # cosine distances span 2, which at 1 would cap five-way p near 0.65
 
-
-class PrototypicalHead(nn.Module):
+class PrototypicalHead(MetricHead):
     r"""Scores a query by its distance to each class's mean support embedding.
 
     .. math:: p(k \mid x) = \mathrm{softmax}_k\left(-d(f(x), c_k) / \tau\right), \qquad
@@ -48,23 +42,7 @@ class PrototypicalHead(nn.Module):
     """
 
     def __init__(self, metric: Metric = "sqeuclidean", temperature: float | None = None):
-        super().__init__()
-        check_parameters(
-            self,
-            {
-                "metric": [StrOptions(set(METRICS)), callable],
-                "temperature": [Interval(Real, 0, None, closed="neither"), None],
-            },
-            metric=metric,
-            temperature=temperature,
-        )
-        self.metric = metric
-        self.log_temperature: Tensor
-        if temperature is None and metric == "cosine":
-            self.log_temperature = nn.Parameter(torch.tensor(math.log(_COSINE_TEMPERATURE)))
-        else:
-            log_temperature = torch.tensor(math.log(temperature or 1.0), dtype=torch.float64)
-            self.register_buffer("log_temperature", log_temperature)
+        super().__init__(metric, temperature)
 
     def forward(self, queries: Tensor, support: Tensor, support_labels: Tensor) -> Tensor:
         """Score queries against a support set.
@@ -81,32 +59,16 @@ class PrototypicalHead(nn.Module):
         Tensor of shape (..., n_queries, n_classes)
             Logits.
         """
-        return self.score(queries, class_means(support, support_labels))
+        return self.score(queries, self.enrol(support, support_labels))
+
+    def enrol(self, support: Tensor, support_labels: Tensor) -> Tensor:
+        """Return the prototypes (..., n_classes, d) of a support set as `forward` takes it."""
+        return class_means(support, support_labels)
 
     def score(self, queries: Tensor, prototypes: Tensor) -> Tensor:
         """Score queries (..., n_queries, d) against prototypes (..., n_classes, d)."""
-        distances = pairwise_distances(queries, prototypes, self.metric)
-        return -distances / self.log_temperature.exp().to(distances.dtype)
+        return self.similarity(queries, prototypes)
 
     def loss(self, scores: Tensor, y: Tensor) -> Tensor:
         """Return the negative log-likelihood of labels (..., n_queries), the mean over queries."""
         return nn.functional.cross_entropy(scores.flatten(0, -2), y.flatten())
-
-
-def class_means(support: Tensor, support_labels: Tensor) -> Tensor:
-    """Mean embedding of each class.
-
-    Parameters
-    ----------
-    support : Tensor of shape (..., n_support, d)
-    support_labels : Tensor of int of shape (..., n_support)
-        0 .. n_classes - 1, each at least once.
-
-    Returns
-    -------
-    Tensor of shape (..., n_classes, d)
-    """
-    membership = nn.functional.one_hot(support_labels).to(support.dtype)  # (..., n_support, n_way)
-    with torch.autocast(support.device.type, enabled=False):
-        sums = membership.mT @ support
-    return sums / membership.sum(-2).unsqueeze(-1)

@@ -1,0 +1,60 @@
+"""From the support examples to their classes: sums, maxima, summed probabilities."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def class_sums(support: Tensor, support_labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of the embeddings of each class, and number of its examples.
+
+    Parameters
+    ----------
+    support : Tensor of shape (..., n_support, d)
+    support_labels : Tensor of int of shape (..., n_support)
+        0 .. n_classes - 1, each at least once.
+
+    Returns
+    -------
+    sums : Tensor of shape (..., n_classes, d)
+    counts : Tensor of shape (..., n_classes, 1)
+    """
+    membership = F.one_hot(support_labels).to(support.dtype)  # (..., n_support, n_classes)
+    with torch.autocast(support.device.type, enabled=False):
+        sums = membership.mT @ support
+    return sums, membership.sum(-2).unsqueeze(-1)
+
+
+def class_means(support: Tensor, support_labels: Tensor) -> Tensor:
+    """Mean embedding (..., n_classes, d) of each class; arguments as for :func:`class_sums`."""
+    sums, counts = class_sums(support, support_labels)
+    return sums / counts
+
+
+def class_max(values: Tensor, support_labels: Tensor) -> Tensor:
+    """Largest of the values of each class's support examples.
+
+    Parameters
+    ----------
+    values : Tensor of shape (..., n_queries, n_support)
+    support_labels : Tensor of int of shape (..., n_support)
+        0 .. n_classes - 1, each at least once.
+
+    Returns
+    -------
+    Tensor of shape (..., n_queries, n_classes)
+    """
+    labels = support_labels.unsqueeze(-2).expand_as(values)
+    n_classes = int(support_labels.max()) + 1
+    lowest = values.new_full((*values.shape[:-1], n_classes), -torch.inf)
+    return lowest.scatter_reduce(-1, labels, values, "amax")
+
+
+def class_logsumexp(values: Tensor, support_labels: Tensor) -> Tensor:
+    """Logarithm of the summed exponentials of each class's values, as :func:`class_max`."""
+    largest = class_max(values.detach(), support_labels)
+    labels = support_labels.unsqueeze(-2).expand_as(values)
+    sums, _ = class_sums((values - largest.gather(-1, labels)).exp().mT, support_labels)
+    return sums.mT.log() + largest

@@ -1,0 +1,104 @@
+"""The head of Siamese one-shot classification."""
+
+from __future__ import annotations
+
+import torch
+from sklearn.utils._param_validation import HasMethods
+from torch import Tensor, nn
+
+from sk_fewshot._validation import check_parameters
+from sk_fewshot.distances import Metric
+from sk_fewshot.heads._classes import class_max
+from sk_fewshot.heads._metric import MetricHead
+
+
+class SiameseHead(MetricHead):
+    r"""Scores a query by the support example of each class that is most probably the same.
+
+    .. math:: s_k(x) = \max_{i : y_i = k} \log p(\mathrm{same} \mid x, x_i)
+
+    as in section 4.3 of [1]_, where each class has one example; with more, the closest speaks for
+    its class, so that neither a further example nor their number can lower a score. The probability
+    is a comparator's, or :math:`\exp(-d(f(x), f(x_i)) / \tau)`.
+
+    Parameters
+    ----------
+    metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"} or callable, \
+            default="euclidean"
+        The distance d. Unused with a `comparator`.
+    temperature : float or None, default=None
+        Distances, or the comparator's logits, are divided by it. None: 1, except for "cosine",
+        where it is learned from 0.1 on.
+    comparator : nn.Module or None, default=None
+        Has a method ``pair_logits(x, y)`` that maps embeddings (n, d) and (m, d) to the logits
+        (n, m) of being the same, such as :class:`~sk_fewshot.losses.PairBCELoss`.
+
+    References
+    ----------
+    .. [1] Koch, Zemel and Salakhutdinov, "Siamese Neural Networks for One-shot Image Recognition",
+       ICML Deep Learning Workshop 2015.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_fewshot.heads import SiameseHead
+    >>> support = torch.tensor([[0.0], [4.0], [10.0]])
+    >>> SiameseHead()(torch.tensor([[3.0]]), support, torch.tensor([0, 0, 1]))
+    tensor([[-1., -7.]])
+    """
+
+    def __init__(
+        self,
+        metric: Metric = "euclidean",
+        temperature: float | None = None,
+        comparator: nn.Module | None = None,
+    ):
+        super().__init__(metric, temperature)
+        check_parameters(
+            self, {"comparator": [HasMethods("pair_logits"), None]}, comparator=comparator
+        )
+        self.comparator = comparator
+
+    def forward(self, queries: Tensor, support: Tensor, support_labels: Tensor) -> Tensor:
+        """Score queries against a support set.
+
+        Parameters
+        ----------
+        queries : Tensor of shape (..., n_queries, d)
+        support : Tensor of shape (..., n_support, d)
+        support_labels : Tensor of int of shape (..., n_support)
+            0 .. n_classes - 1, each at least once.
+
+        Returns
+        -------
+        Tensor of shape (..., n_queries, n_classes)
+            Logarithms of the largest p(same).
+        """
+        return self.score(queries, self.enrol(support, support_labels))
+
+    def enrol(self, support: Tensor, support_labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what queries are compared with: the support embeddings and labels themselves."""
+        return support, support_labels
+
+    def score(self, queries: Tensor, state: tuple[Tensor, Tensor]) -> Tensor:
+        """Score queries (..., n_queries, d) against what `enrol` returned."""
+        support, support_labels = state
+        if self.comparator is None:
+            log_same = self.similarity(queries, support)
+        else:
+            logits = _each_episode(self.comparator.pair_logits, queries, support)
+            log_same = nn.functional.logsigmoid(logits / self.log_temperature.exp())
+        return class_max(log_same, support_labels)
+
+    def loss(self, scores: Tensor, y: Tensor) -> Tensor:
+        """Return the mean over queries of -log(p(same) of the own class / sum over classes)."""
+        return nn.functional.cross_entropy(scores.flatten(0, -2), y.flatten())
+
+
+def _each_episode(function, queries: Tensor, support: Tensor) -> Tensor:
+    """Apply a function of (n, d) and (m, d) to each pair of leading-dimension entries."""
+    if queries.ndim == 2:
+        return function(queries, support)
+    pairs = zip(queries.flatten(0, -3), support.flatten(0, -3), strict=True)
+    stacked = torch.stack([function(x, y) for x, y in pairs])  # (b, n_queries, n_support)
+    return stacked.unflatten(0, queries.shape[:-2])
