@@ -48,8 +48,8 @@ class ClassBalancedSampler:
     >>> import numpy as np
     >>> from sk_fewshot.episodes import ClassBalancedSampler
     >>> y = np.repeat([3, 7, 9], 4)
-    >>> batches = ClassBalancedSampler(y, n_way=2, n_per_class=3).sample(5, np.random.default_rng(0))
-    >>> batches.shape
+    >>> sampler = ClassBalancedSampler(y, n_way=2, n_per_class=3)
+    >>> sampler.sample(5, np.random.default_rng(0)).shape
     (5, 2, 3)
     """
 
@@ -219,10 +219,11 @@ def _distinct_integers(n: np.ndarray, k: int, rng: np.random.Generator) -> np.nd
     Floyd's sampling: the i-th step draws from the first n - k + i + 1 integers and takes the last
     of them where the draw is already in.
     """
-    chosen = np.empty((*n.shape, k), dtype=np.intp)
+    chosen = np.empty((k, *n.shape), dtype=np.intp)
+    uniform = rng.random(chosen.shape)
     for i in range(k):
         last = n - k + i
-        draw = rng.integers(0, last + 1)
-        taken = (chosen[..., :i] == draw[..., None]).any(-1)
-        chosen[..., i] = np.where(taken, last, draw)
-    return rng.permuted(chosen, axis=-1)
+        draw = (uniform[i] * (last + 1)).astype(np.intp)
+        taken = (chosen[:i] == draw).any(0)
+        chosen[i] = np.where(taken, last, draw)
+    return rng.permuted(np.moveaxis(chosen, 0, -1), axis=-1)

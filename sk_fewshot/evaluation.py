@@ -161,7 +161,7 @@ def episode_score(
     >>> X, y = load_digits(return_X_y=True)
     >>> clf = PrototypicalClassifier(encoder="passthrough")
     >>> episode_score(clf, X, y, n_way=5, n_shot=1, random_state=0)
-    0.737 ± 0.008 (600 episodes, 5-way 1-shot)
+    0.738 ± 0.008 (600 episodes, 5-way 1-shot)
     """
     episodes = EpisodeSplit(n_way, n_shot, n_query, n_episodes, random_state)
     clf = clone(clf)
