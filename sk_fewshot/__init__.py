@@ -4,13 +4,25 @@ from sk_fewshot._version import __version__
 from sk_fewshot.classifiers import PrototypicalClassifier
 from sk_fewshot.episodes import EpisodeSplit
 from sk_fewshot.evaluation import EpisodeScores, episode_score
-from sk_fewshot.transformers import PrototypicalTransformer
+from sk_fewshot.transformers import (
+    AMSoftmaxTransformer,
+    ArcFaceTransformer,
+    PrototypicalTransformer,
+    SiameseTransformer,
+    SphereFaceTransformer,
+    TripletTransformer,
+)
 
 __all__ = [
+    "AMSoftmaxTransformer",
+    "ArcFaceTransformer",
     "EpisodeScores",
     "EpisodeSplit",
     "PrototypicalClassifier",
     "PrototypicalTransformer",
+    "SiameseTransformer",
+    "SphereFaceTransformer",
+    "TripletTransformer",
     "__version__",
     "episode_score",
 ]

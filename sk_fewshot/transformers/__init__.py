@@ -1,5 +1,17 @@
 """Transformers: encoders that learn to compare from labelled examples."""
 
+from sk_fewshot.transformers.am_softmax import AMSoftmaxTransformer
+from sk_fewshot.transformers.arcface import ArcFaceTransformer
 from sk_fewshot.transformers.prototypical import PrototypicalTransformer
+from sk_fewshot.transformers.siamese import SiameseTransformer
+from sk_fewshot.transformers.sphereface import SphereFaceTransformer
+from sk_fewshot.transformers.triplet import TripletTransformer
 
-__all__ = ["PrototypicalTransformer"]
+__all__ = [
+    "AMSoftmaxTransformer",
+    "ArcFaceTransformer",
+    "PrototypicalTransformer",
+    "SiameseTransformer",
+    "SphereFaceTransformer",
+    "TripletTransformer",
+]

@@ -1,0 +1,195 @@
+"""The encoder of siamese networks."""
+
+from __future__ import annotations
+
+from math import prod
+from numbers import Real
+from typing import ClassVar
+
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from sk_fewshot.distances import METRICS
+from sk_fewshot.losses import ContrastiveLoss, PairBCELoss
+from sk_fewshot.transformers._batch import BatchTransformer, given, refuse
+
+
+class SiameseTransformer(BatchTransformer):
+    r"""Embed examples so that pairs of one class are near and others far.
+
+    Both examples of a pair pass through the same encoder, hence the name [1]_; all pairs of a batch
+    are used. With the distance d between two embeddings, loss="contrastive" (equations 1 to 4 of
+    [2]_) lowers
+
+    .. math:: d^2 / 2 \text{ for the same class}, \qquad
+        \max(0, m - d)^2 / 2 \text{ for different ones};
+
+    loss="bce" is logistic regression of "the same class" on the two embeddings [3]_, with
+
+    .. math:: p(\text{same}) = \mathrm{sigmoid}\Bigl(b + \sum_j a_j |z_{1j} - z_{2j}|\Bigr)
+
+    for metric="manhattan" and the sigmoid of a scaled similarity for the others; a and b are
+    learned. Pairs of the same class and others weigh half each.
+
+    Parameters
+    ----------
+    loss : {"contrastive", "bce"}, default="contrastive"
+        See above.
+    metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"}, callable or None, \
+            default=None
+        The distance d; a callable takes tensors (n, d) and (m, d) and returns (n, m). None: the
+        papers', "euclidean" for "contrastive" and "manhattan" for "bce". With "cosine", embeddings
+        come from `transform` with length 1.
+    margin : float or None, default=None
+        m, in units of the distance: pairs of different classes that are farther apart do not count.
+        None: 1. Belongs to "contrastive" and must be None with "bce".
+    classes_per_batch : int or None, default=None
+        Classes a batch. None: as many as make a batch of about 72 examples.
+    samples_per_class : int or None, default=None
+        Examples of each class in a batch, two or more. None: 4, more where there are few classes,
+        fewer where the smallest class has fewer.
+    module : nn.Module, callable or None, default=None
+        The encoder: a module, or a class or function that makes one. None:
+        :class:`~sk_fewshot.encoders.Conv4` for images, :class:`~sk_fewshot.encoders.MLP` for flat
+        features. Arguments that it names among `image_shape`, `n_features` and `embedding_dim` are
+        filled in.
+    module_params : dict or None, default=None
+        Further arguments of the module's class.
+    embedding_dim : int or None, default=None
+        Length of an embedding. None: the module's own.
+    image_shape : tuple of (C, H, W) or None, default=None
+        Shape of an image where X is flat; one of the three may be -1, whatever fits. None: taken
+        from X if it holds images.
+    augment : callable or None, default=None
+        Changes a training batch, a float32 tensor (n, C, H, W) or (n, n_features), into another of
+        the same shape; see :mod:`sk_fewshot.augmentation`.
+    optimizer : {"adam", "adamw", "sgd"} or torch optimizer class, default="adam"
+        Trains the encoder and what the loss learns.
+    lr : float, default=1e-3
+        Initial learning rate. It falls to 0 along half a cosine.
+    max_epochs : int, default=20
+        Number of epochs.
+    batches_per_epoch : int, default=100
+        Batches an epoch.
+    validation_classes : float or None, default=None
+        Share of the classes held out to choose the best epoch and to stop early.
+    net_params : dict or None, default=None
+        Further arguments of :class:`skorch.NeuralNet`, such as `callbacks` or
+        `optimizer__weight_decay`.
+    device : str or torch.device, default="auto"
+        "auto" takes CUDA where there is one.
+    verbose : int, default=0
+        1 shows a progress bar.
+    random_state : int, RandomState instance or None, default=None
+        Pass an int for the same embedding at every call.
+
+    Attributes
+    ----------
+    module_ : nn.Module
+        The trained encoder, in eval mode. Its embeddings are not normalised.
+    loss_ : ContrastiveLoss or PairBCELoss
+        The loss it was trained by.
+    net_ : skorch.NeuralNet
+        The net that trained it. Not pickled.
+    history_ : list of dict
+        Losses and duration of each epoch.
+    classes_ : ndarray of shape (n_classes,)
+        The training classes.
+    image_shape_ : tuple of (C, H, W) or None
+        Shape of an image; None for flat features.
+    embedding_dim_ : int
+        Length of an embedding.
+    n_features_in_ : int
+        Number of features of an example, for images C x H x W.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X was a DataFrame.
+    n_iter_ : int
+        Number of epochs run.
+
+    See Also
+    --------
+    PairClassifier : Decides whether two examples are of the same class.
+    TripletTransformer : Learns from triplets.
+
+    References
+    ----------
+    .. [1] Bromley et al., "Signature Verification using a 'Siamese' Time Delay Neural Network",
+       NeurIPS 1993.
+    .. [2] Hadsell, Chopra and LeCun, "Dimensionality Reduction by Learning an Invariant Mapping",
+       CVPR 2006.
+    .. [3] Koch, Zemel and Salakhutdinov, "Siamese Neural Networks for One-shot Image Recognition",
+       ICML workshop 2015, section 3.1.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.neighbors import KNeighborsClassifier
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sk_fewshot import SiameseTransformer
+    >>> X, y = load_digits(return_X_y=True)
+    >>> encoder = SiameseTransformer(max_epochs=1, random_state=0)
+    >>> knn = make_pipeline(encoder, KNeighborsClassifier(1)).fit(X[:1000], y[:1000])
+    >>> knn.score(X[1000:], y[1000:]) > 0.9
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BatchTransformer._parameter_constraints,
+        "loss": [StrOptions({"contrastive", "bce"})],
+        "metric": [StrOptions(set(METRICS)), callable, None],
+        "margin": [Interval(Real, 0, None, closed="neither"), None],
+    }
+
+    def __init__(
+        self,
+        *,
+        loss="contrastive",
+        metric=None,
+        margin=None,
+        classes_per_batch=None,
+        samples_per_class=None,
+        module=None,
+        module_params=None,
+        embedding_dim=None,
+        image_shape=None,
+        augment=None,
+        optimizer="adam",
+        lr=1e-3,
+        max_epochs=20,
+        batches_per_epoch=100,
+        validation_classes=None,
+        net_params=None,
+        device="auto",
+        verbose=0,
+        random_state=None,
+    ):
+        super().__init__(
+            classes_per_batch=classes_per_batch,
+            samples_per_class=samples_per_class,
+            module=module,
+            module_params=module_params,
+            embedding_dim=embedding_dim,
+            image_shape=image_shape,
+            augment=augment,
+            optimizer=optimizer,
+            lr=lr,
+            max_epochs=max_epochs,
+            batches_per_epoch=batches_per_epoch,
+            validation_classes=validation_classes,
+            net_params=net_params,
+            device=device,
+            verbose=verbose,
+            random_state=random_state,
+        )
+        self.loss = loss
+        self.metric = metric
+        self.margin = margin
+
+    @property
+    def _directional(self):
+        return self.metric == "cosine"
+
+    def _make_loss(self, n_classes, embedding_shape):
+        if self.loss == "contrastive":
+            return ContrastiveLoss(**given(self, "metric", "margin"))
+        refuse(self, ("margin",), loss="contrastive")
+        return PairBCELoss(prod(embedding_shape), **given(self, "metric"))
