@@ -105,6 +105,25 @@ def test__shear__slants_along_rows():
     assert -10.05 < x.min() < -9.5
 
 
+def test__flip__mirrors_that_share_of_the_images():
+    torch.manual_seed(0)
+    images = torch.rand(1, 2, 6, 9).repeat(400, 1, 1, 1)
+    changed = RandomAffine(**STILL, flip=0.25)(images)
+    mirrored = torch.isclose(changed, images.flip(3), atol=1e-5).all((1, 2, 3))
+    same = torch.isclose(changed, images, atol=1e-5).all((1, 2, 3))
+    assert (mirrored ^ same).all()
+    assert 0.2 < mirrored.float().mean() < 0.3
+    torch.testing.assert_close(RandomAffine(**STILL, flip=1)(images), images.flip(3))
+
+
+def test__flip__mirrors_the_changed_image():
+    images = blob(21, 21, 5, 8).repeat(6, 1, 1, 1)
+    torch.manual_seed(0)
+    changed = RandomAffine()(images)
+    torch.manual_seed(0)
+    torch.testing.assert_close(RandomAffine(flip=1)(images), changed.flip(3), rtol=1e-4, atol=1e-5)
+
+
 def test__padding_mode__decides_what_comes_in():
     torch.manual_seed(0)
     images = torch.ones(20, 1, 8, 8)
@@ -132,6 +151,7 @@ def test__copies__equal_and_same_values():
         ({"degrees": -1}, "'degrees' parameter of RandomAffine"),
         ({"translate": 1.5}, "'translate' parameter of RandomAffine"),
         ({"shear": 90}, "'shear' parameter of RandomAffine"),
+        ({"flip": 2}, "'flip' parameter of RandomAffine"),
         ({"padding_mode": "white"}, "'padding_mode' parameter of RandomAffine"),
         ({"scale": 1.1}, "'scale' parameter of RandomAffine"),
         ({"scale": (1.2, 0.9)}, r"scale must be \(low, high\) with 0 < low <= high, got \(1.2"),
