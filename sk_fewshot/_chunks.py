@@ -32,7 +32,7 @@ def apply_in_chunks(
     ndarray of shape (n, m)
     """
     n = len(X)
-    chunk = torch.zeros(chunk_size, *X.shape[1:], dtype=torch.from_numpy(X[:0]).dtype)
+    chunk = torch.zeros(chunk_size, *X.shape[1:], dtype=torch.from_dlpack(X[:0]).dtype)
     rows = chunk.numpy()
     results: NDArray | None = None
     with torch.inference_mode():

@@ -162,11 +162,12 @@ def _check_fits_float32(given, checked: NDArray) -> None:
     largest = max(-checked.min(), checked.max()) if checked.size else 0
     if largest > np.finfo(np.float32).max:
         raise ValueError(f"X holds values too large for float32: {largest}.")
+    given = np.asarray(given) if isinstance(given, list | tuple) else given
     kind = getattr(getattr(given, "dtype", None), "kind", "O")
-    if kind in "iu" and largest > _LARGEST_EXACT_INTEGER:
+    if kind in "iu" and largest >= _LARGEST_EXACT_INTEGER:
         raise ValueError(
-            f"X holds integers up to {largest:.0f}, which float32 cannot tell apart above "
-            f"{_LARGEST_EXACT_INTEGER}; scale X and pass floats."
+            f"X holds integers up to about {largest:.0f}, which float32 cannot tell apart from "
+            f"{_LARGEST_EXACT_INTEGER} on; scale X and pass floats."
         )
 
 

@@ -171,9 +171,10 @@ def unit(x: Tensor) -> Tensor:
             [0.0000, 0.0000]])
     """
     largest = x.detach().abs().amax(-1, keepdim=True)
-    scaled = x / torch.where(largest > 0, largest, 1)  # no square over- or underflows
+    zero = largest == 0
+    scaled = x / torch.where(zero, 1, largest)  # no square over- or underflows
     norm = _sqrt(scaled.square().sum(-1, keepdim=True))
-    return scaled / torch.where(norm > 0, norm, 1)
+    return torch.where(zero, 0, scaled / torch.where(zero, 1, norm))
 
 
 def _sqeuclidean(x: Tensor, y: Tensor) -> Tensor:
@@ -182,10 +183,10 @@ def _sqeuclidean(x: Tensor, y: Tensor) -> Tensor:
     x, y = x.double() - centre, y.double() - centre
     size = x.square().sum(-1).unsqueeze(-1) + y.square().sum(-1).unsqueeze(-2)
     squared = size - 2 * (x @ y.mT)
-    return torch.where(squared > 4 * torch.finfo(torch.float64).eps * size, squared, 0)
+    return torch.where(squared <= 4 * torch.finfo(torch.float64).eps * size, 0, squared)
 
 
 def _sqrt(x: Tensor) -> Tensor:
     """Square root with gradient 0, instead of infinity, at 0."""
-    positive = x > 0
-    return torch.where(positive, torch.where(positive, x, 1).sqrt(), 0)
+    zero = x <= 0
+    return torch.where(zero, 0, torch.where(zero, 1, x).sqrt())

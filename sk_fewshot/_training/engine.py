@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from skorch.callbacks import EarlyStopping, LRScheduler
+from skorch.callbacks import LRScheduler
 from skorch.helper import predefined_split
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from sk_fewshot._training.data import ClassBalancedBatches, LabelledRows
-from sk_fewshot._training.net import EncoderNet, Interrupted, Progress, SeedEpochs
+from sk_fewshot._training.net import EncoderNet, Interrupted, KeepBestEpoch, Progress, SeedEpochs
 
 
 def train(
@@ -67,7 +67,7 @@ def train(
     ]
     validating: dict[str, Any] = {"train_split": None}
     if validation is not None:
-        callbacks.append(("early_stopping", EarlyStopping(patience=10, load_best=True, sink=_mute)))
+        callbacks.append(("keep_best_epoch", KeepBestEpoch(patience=10)))
         n_valid_way = min(n_way, validation.n_classes)
         validating = {
             "train_split": predefined_split(validation),
@@ -134,7 +134,3 @@ def split_classes(
         )
     held_out = np.isin(y, rng.permutation(n_classes)[:n_held_out])
     return ~held_out, held_out
-
-
-def _mute(*args, **kwargs) -> None:
-    """Swallow what a skorch callback would print."""

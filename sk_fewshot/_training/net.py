@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping
 from torch import Tensor, nn
 
 from sk_fewshot._random import seed_torch
@@ -13,6 +15,10 @@ from sk_fewshot._random import seed_torch
 
 class Interrupted(BaseException):
     """A KeyboardInterrupt on its way out of skorch's loop, which would swallow it."""
+
+
+class EnoughEpochs(Exception):
+    """The validation loss has stopped falling."""
 
 
 class EncoderNet(NeuralNet):
@@ -32,9 +38,8 @@ class EncoderNet(NeuralNet):
 
     def get_loss(self, y_pred, y_true, X=None, training=False) -> Tensor:
         """Return the loss of a batch of embeddings, which must be finite."""
-        use_own = training or self.validation_criterion is None
-        criterion = self.criterion_ if use_own else self.validation_criterion
-        loss = criterion(y_pred.flatten(1), y_true)
+        criterion = None if training else self.validation_criterion
+        loss = (criterion or self.criterion_)(y_pred.flatten(1), y_true)
         if not torch.isfinite(loss):
             raise ValueError(
                 f"The loss became {loss.item()} in epoch {self.history[-1, 'epoch']}. "
@@ -47,8 +52,19 @@ class EncoderNet(NeuralNet):
         """Run skorch's loop; an interrupt ends the training instead of finishing it."""
         try:
             return super().fit_loop(*args, **kwargs)
+        except EnoughEpochs:
+            return self
         except KeyboardInterrupt as interrupt:
+            if self._stopped_by_early_stopping():
+                return self
             raise Interrupted from interrupt
+
+    def _stopped_by_early_stopping(self) -> bool:
+        """Whether the interrupt is how a user's skorch.callbacks.EarlyStopping ends the loop."""
+        return any(
+            isinstance(callback, EarlyStopping) and callback.misses_ == callback.patience
+            for _, callback in self.callbacks_
+        )
 
 
 class SeedEpochs(Callback):
@@ -62,6 +78,38 @@ class SeedEpochs(Callback):
         """Seed torch's generator."""
         entropy = np.random.SeedSequence([self.seed, net.history[-1, "epoch"]])
         seed_torch(int(entropy.generate_state(1)[0]), self.device)
+
+
+class KeepBestEpoch(Callback):
+    """Ends training when the validation loss stops falling, with the weights of the best epoch.
+
+    Unlike skorch's EarlyStopping it keeps what the loss learned too.
+    """
+
+    def __init__(self, patience: int):
+        self.patience = patience
+
+    def on_train_begin(self, net, **kwargs):
+        """Start anew."""
+        self.best_loss_ = np.inf
+
+    def on_epoch_end(self, net, **kwargs):
+        """Remember a best epoch; stop after `patience` epochs without one."""
+        epoch, loss = (net.history[-1, name] for name in ("epoch", "valid_loss"))
+        if loss < self.best_loss_:
+            self.best_loss_, self.best_epoch_ = loss, epoch
+            self.best_weights_ = [copy.deepcopy(m.state_dict()) for m in _learners(net)]
+        elif epoch - self.best_epoch_ >= self.patience:
+            raise EnoughEpochs
+
+    def on_train_end(self, net, **kwargs):
+        """Go back to the best epoch."""
+        for module, weights in zip(_learners(net), self.best_weights_, strict=True):
+            module.load_state_dict(weights)
+
+
+def _learners(net: NeuralNet) -> tuple[nn.Module, nn.Module]:
+    return net.module_, net.criterion_
 
 
 class Progress(Callback):

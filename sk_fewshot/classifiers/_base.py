@@ -12,18 +12,28 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils import column_or_1d
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from torch import Tensor, nn
 
 from sk_fewshot._chunks import apply_in_chunks
 from sk_fewshot._device import resolve_device
 from sk_fewshot._validation import all_or_nothing, check_examples
-from sk_fewshot.classifiers._encoder import encode_examples, fresh_encoder, warn_if_fitted
+from sk_fewshot.classifiers._encoder import (
+    encode_examples,
+    encoder_input,
+    fresh_encoder,
+    warn_if_fitted,
+)
 from sk_fewshot.distances import METRICS
 
 _CHUNK = 64  # queries scored at once
+METRIC_CONSTRAINTS: dict[str, list] = {
+    "metric": [StrOptions(set(METRICS)), callable],
+    "temperature": [Interval(Real, 0, None, closed="neither"), None],
+}
 
 
 class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
@@ -35,8 +45,6 @@ class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
 
     _parameter_constraints: ClassVar[dict] = {
         "encoder": [None, StrOptions({"passthrough"}), HasMethods(["fit", "transform"])],
-        "metric": [StrOptions(set(METRICS)), callable],
-        "temperature": [Interval(Real, 0, None, closed="neither"), None],
         "device": [str, torch.device],
         "random_state": ["random_state"],
     }
@@ -45,16 +53,14 @@ class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
     classes_: NDArray
     image_shape_: tuple[int, int, int] | None
 
-    def __init__(self, encoder, *, metric, temperature, device, random_state):
+    def __init__(self, encoder, *, device, random_state):
         self.encoder = encoder
-        self.metric = metric
-        self.temperature = temperature
         self.device = device
         self.random_state = random_state
 
     @abstractmethod
-    def _make_head(self) -> nn.Module:
-        """The head for the fitted `encoder_`."""
+    def _make_head(self, embeddings: NDArray, codes: NDArray[np.intp]) -> nn.Module:
+        """The head for the fitted `encoder_`; one that learns learns from these."""
 
     @abstractmethod
     def _enrol(
@@ -68,6 +74,10 @@ class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
     @abstractmethod
     def _score(self, queries: Tensor) -> Tensor:
         """Scores (n_queries, n_classes) of queries (n_queries, d), the larger the more alike."""
+
+    def _learns_head(self, encoder) -> bool:
+        """Whether `fit` learns the head from the support set, because this encoder brings none."""
+        return False
 
     def _score_episodes(self, support: Tensor, queries: Tensor) -> Tensor:
         """Scores (n_episodes, n_queries, n_way) of many episodes at once, by the head alone.
@@ -107,7 +117,8 @@ class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
             raise ValueError("meta_fit needs an encoder that learns, got encoder='passthrough'.")
         encoder = self.encoder.estimator if self._is_frozen() else self.encoder
         encoder = self._default_encoder() if encoder is None else encoder
-        self.encoder = FrozenEstimator(fresh_encoder(encoder, self.random_state).fit(X, y))
+        fitted = fresh_encoder(encoder, self.random_state).fit(encoder_input(encoder, X), y)
+        self.encoder = FrozenEstimator(fitted)
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -132,7 +143,7 @@ class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
             self.encoder_ = self._fit_encoder(X, y)
             embeddings, y = self._embed_labelled(X, y, reset=True)
             self.classes_, codes = np.unique(y, return_inverse=True)
-            self.head_ = self._make_head()
+            self.head_ = self._make_head(embeddings, codes)
             self._enrol(embeddings, codes, None)
         return self
 
@@ -229,7 +240,11 @@ class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _embed_labelled(self, X, y, *, reset: bool) -> tuple[NDArray, NDArray]:
         embeddings = self._embed(X, reset=reset)
-        y = validate_data(self, y=y, reset=False)
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None."
+            )
+        y = column_or_1d(y, warn=True)
         check_consistent_length(embeddings, y)
         check_classification_targets(y)
         for name in ("n_features_in_", "feature_names_in_"):
@@ -250,7 +265,7 @@ class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         else:
             encoder = self.encoder
             warn_if_fitted(encoder)
-        return fresh_encoder(encoder, self.random_state).fit(X, y)
+        return fresh_encoder(encoder, self.random_state).fit(encoder_input(encoder, X), y)
 
     def _is_frozen(self) -> bool:
         return isinstance(self.encoder, FrozenEstimator)

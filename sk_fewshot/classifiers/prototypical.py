@@ -6,9 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import sparse
 
-from sk_fewshot.classifiers._base import BaseFewShotClassifier
+from sk_fewshot.classifiers._base import METRIC_CONSTRAINTS, BaseFewShotClassifier
 from sk_fewshot.classifiers._encoder import learned_head
 from sk_fewshot.heads import PrototypicalHead
 from sk_fewshot.transformers import PrototypicalTransformer
@@ -84,7 +85,15 @@ class PrototypicalClassifier(BaseFewShotClassifier):
     True
     """
 
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseFewShotClassifier._parameter_constraints,
+        **METRIC_CONSTRAINTS,
+    }
     _default_encoder: ClassVar = PrototypicalTransformer
+
+    head_: PrototypicalHead
+    class_counts_: NDArray[np.intp]
+    _sums: NDArray[np.float64]
 
     def __init__(
         self,
@@ -95,15 +104,11 @@ class PrototypicalClassifier(BaseFewShotClassifier):
         device="auto",
         random_state=None,
     ):
-        super().__init__(
-            encoder,
-            metric=metric,
-            temperature=temperature,
-            device=device,
-            random_state=random_state,
-        )
+        super().__init__(encoder, device=device, random_state=random_state)
+        self.metric = metric
+        self.temperature = temperature
 
-    def _make_head(self):
+    def _make_head(self, embeddings, codes):
         learned = learned_head(self.encoder_)
         if (
             isinstance(learned, PrototypicalHead)
@@ -114,7 +119,6 @@ class PrototypicalClassifier(BaseFewShotClassifier):
         return PrototypicalHead(self.metric, self.temperature)
 
     def _enrol(self, embeddings, codes, known):
-        n_new, width = embeddings.shape
         rows = embeddings.astype(np.float64)
         counts = np.bincount(codes, minlength=len(self.classes_))
         if known is not None:
@@ -131,5 +135,5 @@ class PrototypicalClassifier(BaseFewShotClassifier):
         self.prototypes_ = (self._sums / counts[:, None]).astype(embeddings.dtype)
 
     def _score(self, queries):
-        prototypes = torch.from_numpy(self.prototypes_).to(queries.device, queries.dtype)
+        prototypes = torch.from_dlpack(self.prototypes_).to(queries.device, queries.dtype)
         return self.head_.score(queries, prototypes)

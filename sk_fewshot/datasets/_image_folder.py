@@ -12,7 +12,7 @@ from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from tqdm.auto import tqdm
 
-from ._image import check_pillow, image_suffixes, read_image
+from sk_fewshot.datasets._image import check_pillow, image_suffixes, read_image
 
 N_NAMED = 10
 

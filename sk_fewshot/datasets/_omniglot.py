@@ -12,8 +12,8 @@ import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
-from ._archive import Archive, locate, read_members
-from ._image import check_pillow, read_image
+from sk_fewshot.datasets._archive import Archive, locate, read_members
+from sk_fewshot.datasets._image import check_pillow, read_image
 
 REPOSITORY = "https://github.com/brendenlake/omniglot/raw/master/python"
 SUBSETS = {  # archive, checksum, number of characters

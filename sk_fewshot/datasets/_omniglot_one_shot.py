@@ -9,9 +9,9 @@ import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import validate_params
 
-from ._archive import Archive, locate, read_members
-from ._image import check_pillow
-from ._omniglot import DESCR, FETCH_PARAMETERS, REPOSITORY, decode
+from sk_fewshot.datasets._archive import Archive, locate, read_members
+from sk_fewshot.datasets._image import check_pillow
+from sk_fewshot.datasets._omniglot import DESCR, FETCH_PARAMETERS, REPOSITORY, decode
 
 ONE_SHOT = ("all_runs.zip", "md5:e8996daecdf12afeeb4a53a179f06b19")
 N_RUNS, N_WAY = 20, 20

@@ -7,7 +7,7 @@ from abc import ABCMeta, abstractmethod
 from itertools import chain
 from math import prod
 from numbers import Integral, Real
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -212,7 +212,7 @@ class BaseTransformer(
                     f"embedding_dim={self.embedding_dim}, but module {type(module).__name__} "
                     f"returns {prod(embedding_shape)} numbers an example."
                 )
-            net = train(
+            net: Any = train(
                 module,
                 self._make_loss(data.n_classes, embedding_shape),
                 data,
@@ -231,8 +231,8 @@ class BaseTransformer(
                 net_params=self.net_params or {},
             )
         self.net_ = net
-        self.module_ = getattr(net.module_, "_orig_mod", net.module_).eval()
-        self.loss_ = net.criterion_.eval()
+        self.module_: nn.Module = getattr(net.module_, "_orig_mod", net.module_).eval()
+        self.loss_: nn.Module = net.criterion_.eval()
         for parameter in chain(self.module_.parameters(), self.loss_.parameters()):
             parameter.grad = None
         self._n_features_out = prod(embedding_shape)

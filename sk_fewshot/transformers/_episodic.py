@@ -47,7 +47,7 @@ class EpisodicTransformer(BaseTransformer):
     @property
     def head_(self) -> nn.Module:
         """The head, with what it learned."""
-        return self.loss_.head
+        return self.loss_.get_submodule("head")
 
     def _make_loss(self, n_classes, embedding_shape):
         return EpisodeLoss(self._make_head(embedding_shape), self.n_shot)

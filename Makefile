@@ -1,0 +1,31 @@
+# One word for each thing a developer does. Every target sets up its own environment first.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test lint oldest clean
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[lint,test]"
+	touch $@
+
+demo: .venv/ready ## the quickstart: digits 5 to 9 from one example each, after training on 0 to 4
+	$(BIN)/python examples/quickstart.py
+
+test: lint ## linters, types, tests and docstring examples
+	$(BIN)/python -m pytest -n auto
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+oldest: ## the tests with the oldest scikit-learn and skorch that pyproject.toml allows
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e ".[test]"
+	.venv-oldest/bin/python -m pytest -n auto
+
+clean:
+	rm -rf .venv .venv-oldest

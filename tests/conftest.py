@@ -1,0 +1,38 @@
+"""Shared set-up of the tests."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+torch.set_num_threads(1)
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items):
+    """Skip tests that need a CUDA device where there is none."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if "cuda" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Folder of the real data sets, or a skip."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"the real data sets are not at {SHARED_DATA}")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """Digits as read-only images (n, 8, 8) in [0, 1], and their labels."""
+    bunch = load_digits()
+    images, y = (bunch.images / 16).astype(np.float32), bunch.target
+    images.flags.writeable = y.flags.writeable = False
+    return images, y
