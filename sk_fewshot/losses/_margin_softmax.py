@@ -45,6 +45,10 @@ class MarginSoftmaxLoss(nn.Module):
         """Embeddings (n, d) in the length that their logits have."""
 
     @abstractmethod
+    def _length(self, z: Tensor) -> Tensor | float:
+        """That length, (n,) in float64."""
+
+    @abstractmethod
     def _with_margin(self, cosine: Tensor) -> Tensor:
         """What the loss puts in place of the target's cosine."""
 
@@ -102,8 +106,7 @@ class MarginSoftmaxLoss(nn.Module):
             # in float64, as the margin's slope is steep where the cosine is near 1
             target = unit(weight[y].double())
             cosine = (unit(z.double()) * target).sum(1).clamp(-1, 1)
-            length = torch.linalg.vector_norm(scaled.double(), dim=1)
-            change = (length * (self._with_margin(cosine) - cosine)).to(z.dtype)
+            change = (self._length(z) * (self._with_margin(cosine) - cosine)).to(z.dtype)
 
             def terms(
                 rows: slice, scaled: Tensor, weight: Tensor, change: Tensor

@@ -50,7 +50,7 @@ def mean_over_hinges(
             gradient = n_positives.to(d.dtype).neg_()
             gradient.scatter_(1, members.gather(1, order), n_negatives)
             count = n_positives.sum()
-            value = (d * gradient).sum(dtype=torch.float64) + margin * count
+            value = (d * gradient).sum(dtype=torch.float64) + margin * count.double()
         return with_gradient(value, d, gradient), count
 
     chunks = [slice(0, len(z))] if callable(metric) else row_chunks(len(z), len(z))

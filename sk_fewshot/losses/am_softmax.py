@@ -79,5 +79,8 @@ class AMSoftmaxLoss(MarginSoftmaxLoss):
     def _scaled(self, z: Tensor) -> Tensor:
         return self.scale * unit(z)
 
+    def _length(self, z: Tensor) -> float:
+        return self.scale
+
     def _with_margin(self, cosine: Tensor) -> Tensor:
         return cosine - self.margin

@@ -85,6 +85,9 @@ class ArcFaceLoss(MarginSoftmaxLoss):
     def _scaled(self, z: Tensor) -> Tensor:
         return self.scale * unit(z)
 
+    def _length(self, z: Tensor) -> float:
+        return self.scale
+
     def _with_margin(self, cosine: Tensor) -> Tensor:
         sine_squared = 1 - cosine.square()
         inside = sine_squared > 0

@@ -148,7 +148,7 @@ default="manhattan"
         def terms(rows: slice, z: Tensor, *parameters: Tensor) -> tuple[Tensor, int]:
             logits = self._logits(z[rows], z[rows.start :], *parameters)  # (r, m): i < j only
             same = (y[rows, None] == y[rows.start :]).to(logits.dtype)
-            weight = torch.where(same > 0, of_same, of_different).to(same.dtype).triu_(1)
+            weight = (of_different + (of_same - of_different) * same).triu_(1)
             bce = F.binary_cross_entropy_with_logits(logits, same, weight, reduction="sum")
             return bce, 1
 

@@ -97,6 +97,9 @@ class SphereFaceLoss(MarginSoftmaxLoss):
     def _scaled(self, z: Tensor) -> Tensor:
         return z
 
+    def _length(self, z: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(z.double(), dim=1)
+
     def _with_margin(self, cosine: Tensor) -> Tensor:
         with torch.no_grad():
             k = torch.floor(self.margin * torch.arccos(cosine) / math.pi)
