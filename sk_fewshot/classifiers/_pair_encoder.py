@@ -1,0 +1,110 @@
+"""Encoders that are fitted on pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+
+from sk_fewshot._validation import as_array
+from sk_fewshot.classifiers._encoder import encoder_input
+from sk_fewshot.transformers import SiameseTransformer
+from sk_fewshot.transformers._siamese_pairs import SiameseTransformerOfPairs
+
+
+def check_pairs(X) -> NDArray:
+    """Return X as an array of pairs.
+
+    Raises
+    ------
+    ValueError
+        If X does not have shape (n_pairs, 2, ...), or is empty.
+    """
+    shape = np.shape(as_array(X))
+    if len(shape) < 3 or shape[1] != 2:
+        raise ValueError(
+            "X must hold pairs of examples and have shape (n_pairs, 2, n_features), "
+            f"(n_pairs, 2, H, W) or (n_pairs, 2, C, H, W), got shape {shape}."
+        )
+    if 0 in shape:
+        raise ValueError(f"X must not be empty, got shape {shape}.")
+    return np.asarray(as_array(X))
+
+
+def members(pairs: NDArray) -> NDArray:
+    """Return the examples (2 n_pairs, ...) of pairs (n_pairs, 2, ...), one pair after another."""
+    return pairs.reshape(2 * len(pairs), *pairs.shape[2:])
+
+
+def last_step(encoder: BaseEstimator | str) -> BaseEstimator | str:
+    """Return what an encoder ends in, within any freezing and Pipeline."""
+    while isinstance(encoder, FrozenEstimator | Pipeline):
+        encoder = encoder.estimator if isinstance(encoder, FrozenEstimator) else encoder[-1]
+    return encoder
+
+
+def fit_on_pairs(encoder: BaseEstimator, pairs: NDArray, same: NDArray[np.bool_]) -> BaseEstimator:
+    """Fit a fresh encoder on pairs: a :class:`SiameseTransformer` by `same`, others without.
+
+    Parameters
+    ----------
+    encoder : transformer
+        Unfitted; a Pipeline is changed in place.
+    pairs : ndarray of shape (n_pairs, 2, ...)
+    same : ndarray of bool of shape (n_pairs,)
+
+    Returns
+    -------
+    transformer
+
+    Raises
+    ------
+    ValueError
+        If the encoder learns from class labels.
+    """
+    examples = members(pairs)
+    if isinstance(encoder, SiameseTransformer):
+        siamese = SiameseTransformerOfPairs(**encoder.get_params(deep=False))
+        return siamese.fit(pairs, same.astype(np.intp))
+    if isinstance(encoder, Pipeline) and isinstance(last_step(encoder), SiameseTransformer):
+        first, (name, last) = encoder[:-1], encoder.steps[-1]
+        if len(first):
+            examples = np.asarray(first.fit_transform(encoder_input(first, examples)))
+        last = fit_on_pairs(last, examples.reshape(len(pairs), 2, *examples.shape[1:]), same)
+        encoder.steps = [*first.steps, (name, last)]
+        return encoder
+    steps = [step for _, step in encoder.steps] if isinstance(encoder, Pipeline) else [encoder]
+    for step in steps:
+        if isinstance(step, BaseEstimator) and get_tags(step).target_tags.required:
+            raise ValueError(
+                f"The encoder {type(step).__name__} learns from class labels, which pairs do not "
+                "have. Fit it on labelled examples: by meta_fit, or ahead, and pass "
+                "encoder=FrozenEstimator(encoder)."
+            )
+    return encoder.fit(encoder_input(encoder, examples))
+
+
+def hold_out(
+    same: NDArray[np.bool_], share: float, rng: np.random.RandomState
+) -> NDArray[np.bool_]:
+    """Draw a share of the pairs of either kind, one or more, that training does not see.
+
+    Raises
+    ------
+    ValueError
+        If fewer than two pairs of either kind are left for training.
+    """
+    unseen = np.zeros_like(same)
+    for kind, pairs in (("different", np.flatnonzero(~same)), ("same", np.flatnonzero(same))):
+        n_unseen = max(1, round(share * len(pairs)))
+        if len(pairs) - n_unseen < 2:
+            raise ValueError(
+                f"calibration_pairs={share} leaves {len(pairs) - n_unseen} of the {len(pairs)} "
+                f"{kind} pairs to train the encoder on, which needs two or more. Give more pairs, "
+                "a frozen encoder, or calibration_pairs=None."
+            )
+        unseen[rng.permutation(pairs)[:n_unseen]] = True
+    return unseen
