@@ -1,13 +1,21 @@
 """Few-shot and metric learning as scikit-learn estimators."""
 
 from sk_fewshot._version import __version__
-from sk_fewshot.classifiers import PrototypicalClassifier
+from sk_fewshot.classifiers import (
+    MatchingClassifier,
+    PairClassifier,
+    PrototypicalClassifier,
+    RelationClassifier,
+    SiameseClassifier,
+)
 from sk_fewshot.episodes import EpisodeSplit
 from sk_fewshot.evaluation import EpisodeScores, episode_score
 from sk_fewshot.transformers import (
     AMSoftmaxTransformer,
     ArcFaceTransformer,
+    MatchingTransformer,
     PrototypicalTransformer,
+    RelationTransformer,
     SiameseTransformer,
     SphereFaceTransformer,
     TripletTransformer,
@@ -18,8 +26,14 @@ __all__ = [
     "ArcFaceTransformer",
     "EpisodeScores",
     "EpisodeSplit",
+    "MatchingClassifier",
+    "MatchingTransformer",
+    "PairClassifier",
     "PrototypicalClassifier",
     "PrototypicalTransformer",
+    "RelationClassifier",
+    "RelationTransformer",
+    "SiameseClassifier",
     "SiameseTransformer",
     "SphereFaceTransformer",
     "TripletTransformer",

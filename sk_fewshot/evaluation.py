@@ -28,7 +28,6 @@ __all__ = ["EpisodeScores", "episode_score"]
 _POSITIVE = Interval(Integral, 1, None, closed="left")
 _NUMBERS_A_STEP = 2**18  # embedding entries gathered at once: 1 MB, which stays in the cache
 _MOST_A_STEP = 32
-_NEAR_TIE = 1e-5  # of the largest score: well above the rounding of float32 scores
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -169,7 +168,7 @@ def episode_score(
     if encoded:
         clf, X = _encode_once(clf, X)
     with tqdm(total=n_episodes, disable=not verbose, unit="episode") as bar:
-        if encoded and scoring == "accuracy":
+        if encoded and scoring == "accuracy" and not clf._learns_head(clf.encoder):
             scores = np.concatenate(list(_accuracies(clf, X, np.asarray(y), episodes, bar)))
         else:
             scores = cross_val_score(
@@ -236,49 +235,48 @@ def _accuracies(
 ) -> Iterator[NDArray[np.float64]]:
     """Accuracies of the episodes, some at a time.
 
-    Where a query's class leads or trails by less than rounding, the episode is scored as
+    Where a query's class leads or trails by less than rounding, the episode is scored alone, as
     cross-validation does.
     """
     device = resolve_device(clf.device)
-    table = torch.from_numpy(embeddings).to(device)  # (n_samples, d)
     codes = np.unique(y, return_inverse=True)[1]
-    n_shot, n_queries = episodes.n_shot, episodes.n_way * episodes.n_query
-    n_numbers = episodes.n_way * (n_shot + episodes.n_query) * table.shape[1]  # an episode
+    n_way, n_shot = episodes.n_way, episodes.n_shot
+    n_numbers = n_way * (n_shot + episodes.n_query) * embeddings.shape[1]  # an episode
     a_step = min(max(1, _NUMBERS_A_STEP // n_numbers), _MOST_A_STEP)
-    fitted = False
+    labels, own = (np.repeat(np.arange(n_way), n) for n in (n_shot, episodes.n_query))
+    score = None
     for chunk in episodes.chunks(embeddings, y):
         order = codes[chunk[:, :, 0]].argsort(axis=1)
         chunk = np.take_along_axis(chunk, order[:, :, None], axis=1)  # classes as in `classes_`
-        if not fitted:
+        if score is None:
             support = chunk[0, :, :n_shot].ravel()
             clf.fit(embeddings[support], y[support]).head_.to(device)
-            fitted = True
+            score = clf._episode_scorer(torch.from_numpy(embeddings).to(device))
         for start in range(0, len(chunk), a_step):
             rows = chunk[start : start + a_step]
             with torch.inference_mode():
-                leads, near_ties = _leads(clf, table, torch.from_numpy(rows).to(device), n_shot)
-            accuracies = (leads > 0).sum((1, 2)).cpu().numpy() / n_queries
-            for i in near_ties.any(2).any(1).nonzero()[:, 0].tolist():
-                support, queries = (part.ravel() for part in np.split(rows[i], [n_shot], axis=1))
-                clf.fit(embeddings[support], y[support])
-                accuracies[i] = clf.score(embeddings[queries], y[queries])
+                support, queries = torch.from_numpy(rows).to(device).tensor_split([n_shot], dim=2)
+                leads, near_ties = _leads(*score(support, queries.flatten(1)))
+            accuracies = (leads > 0).sum((1, 2)).cpu().numpy() / len(own)
+            for i in near_ties.flatten(1).any(1).nonzero()[:, 0].tolist():
+                support, queries = (embeddings[part] for part in np.split(rows[i], [n_shot], 1))
+                clf._enrol(support.reshape(n_way * n_shot, -1), labels, None)
+                scores = clf._score_embeddings(queries.reshape(len(own), -1))
+                accuracies[i] = (scores.argmax(axis=1) == own).mean()
             bar.update(len(rows))
             yield accuracies
 
 
-def _leads(
-    clf: BaseFewShotClassifier, table: Tensor, rows: Tensor, n_shot: int
-) -> tuple[Tensor, Tensor]:
+def _leads(scores: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
     """How much the score of a query's own class leads the best other one, and near ties.
 
-    Both of shape (n_episodes, n_way, n_query), for rows (n_episodes, n_way, n_shot + n_query).
+    Both of shape (n_episodes, n_query, n_way), for scores (n_episodes, n_way, n_queries) with an
+    error (n_episodes, n_queries); `scores` is overwritten.
     """
-    n_way = rows.shape[1]
-    support, queries = table[rows[:, :, :n_shot]], table[rows[:, :, n_shot:]]
-    scores = clf._score_episodes(support, queries.flatten(1, 2))  # (n_episodes, n_queries, n_way)
-    scores = scores.unflatten(1, (n_way, -1))
-    largest = scores.abs().amax(-1)
-    own = torch.eye(n_way, dtype=torch.bool, device=scores.device)[:, None]  # (n_way, 1, n_way)
-    others = scores.masked_fill(own, -torch.inf).amax(-1)
-    leads = scores.diagonal(dim1=1, dim2=3).mT - others
-    return leads, leads.abs() <= _NEAR_TIE * largest
+    n_way = scores.shape[1]
+    scores = scores.unflatten(2, (n_way, -1))  # (n_episodes, n_way, n_way, n_query)
+    own = scores.diagonal(dim1=1, dim2=2)
+    own_scores = own.clone()
+    own.fill_(-torch.inf)
+    leads = own_scores - scores.amax(1).mT
+    return leads, ~(leads.abs() > 2 * error.unflatten(1, (n_way, -1)).mT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
+from collections.abc import Callable
 from numbers import Real
 from typing import ClassVar, Self
 
@@ -30,6 +31,9 @@ from sk_fewshot.classifiers._encoder import (
 from sk_fewshot.distances import METRICS
 
 _CHUNK = 64  # queries scored at once
+_ROUNDING = 1e-5  # of scores in float32 that are computed in another order
+
+EpisodeScore = tuple[Tensor, Tensor]
 METRIC_CONSTRAINTS: dict[str, list] = {
     "metric": [StrOptions(set(METRICS)), callable],
     "temperature": [Interval(Real, 0, None, closed="neither"), None],
@@ -79,15 +83,24 @@ class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         """Whether `fit` learns the head from the support set, because this encoder brings none."""
         return False
 
-    def _score_episodes(self, support: Tensor, queries: Tensor) -> Tensor:
-        """Scores (n_episodes, n_queries, n_way) of many episodes at once, by the head alone.
+    def _episode_scorer(self, embeddings: Tensor) -> Callable[[Tensor, Tensor], EpisodeScore]:
+        """Return a function that scores many episodes at once, for the fitted `head_`.
 
-        For support embeddings (n_episodes, n_way, n_shot, d) and queries (n_episodes, n_queries,
-        d). They may differ from those of `fit` and `_score` by the rounding of float32.
+        It takes rows of the embeddings (n_samples, d), those of the supports (n_episodes, n_way,
+        n_shot) and those of the queries (n_episodes, n_queries), and returns scores (n_episodes,
+        n_way, n_queries), up to a constant a query, and what these may differ by from `_score`
+        (n_episodes, n_queries).
         """
-        n_episodes, n_way, n_shot, _ = support.shape
-        codes = torch.arange(n_way, device=support.device).repeat_interleave(n_shot)
-        return self.head_(queries, support.flatten(1, 2), codes.expand(n_episodes, -1))
+
+        def score(support: Tensor, queries: Tensor) -> EpisodeScore:
+            n_episodes, n_way, n_shot = support.shape
+            labels = torch.arange(n_way, device=support.device).repeat_interleave(n_shot)
+            scores = self.head_(
+                embeddings[queries], embeddings[support.flatten(1)], labels.expand(n_episodes, -1)
+            ).mT.contiguous()
+            return scores, _ROUNDING * scores.abs().amax(1)
+
+        return score
 
     def meta_fit(self, X, y) -> Self:
         """Learn to compare, once, from many labelled classes.
@@ -226,9 +239,11 @@ class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
 
     def _scores(self, X) -> NDArray:
         check_is_fitted(self)
+        return self._score_embeddings(self._embed(X, reset=False))
+
+    def _score_embeddings(self, embeddings: NDArray) -> NDArray:
         device = resolve_device(self.device)
         self.head_.to(device)
-        embeddings = self._embed(X, reset=False)
         return apply_in_chunks(self._score, embeddings, chunk_size=_CHUNK, device=device)
 
     def _embed(self, X, *, reset: bool) -> NDArray:
@@ -246,7 +261,7 @@ class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
             )
         y = column_or_1d(y, warn=True)
         check_consistent_length(embeddings, y)
-        check_classification_targets(y)
+        check_classification_targets(np.tile(y, 2))  # warns where half the labels occur once
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(self.encoder_, name):
                 setattr(self, name, getattr(self.encoder_, name))

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sk_fewshot._inner_products import InnerProducts
 from sk_fewshot.classifiers._base import METRIC_CONSTRAINTS, BaseFewShotClassifier
 from sk_fewshot.classifiers._encoder import learned_head
 from sk_fewshot.heads import PrototypicalHead
@@ -137,3 +138,19 @@ class PrototypicalClassifier(BaseFewShotClassifier):
     def _score(self, queries):
         prototypes = torch.from_dlpack(self.prototypes_).to(queries.device, queries.dtype)
         return self.head_.score(queries, prototypes)
+
+    def _episode_scorer(self, embeddings):
+        if not InnerProducts.rank(self.metric):
+            return super()._episode_scorer(embeddings)
+        products = InnerProducts(self.metric, embeddings.mean(0, dtype=torch.float64))
+        factors = products.queries(embeddings)  # (n_samples, d)
+        lengths = factors.norm(dim=1)
+
+        def score(support, queries):
+            prototypes = embeddings[support].double().mean(2)
+            rows, offsets = products.rows(prototypes)
+            scores = torch.baddbmm(offsets.unsqueeze(-1), rows, factors[queries].mT)
+            largest = rows.norm(dim=-1).amax(-1, keepdim=True)
+            return scores, products.error(lengths[queries], largest)
+
+        return score

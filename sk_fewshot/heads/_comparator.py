@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+_MOMENTUM = 0.1
+
 
 class Comparator(nn.Module):
     """Two convolution blocks and two linear layers on all pairs of a query and a class.
@@ -36,7 +38,7 @@ class Comparator(nn.Module):
         nn.init.kaiming_uniform_(self.query_convolution.weight, nonlinearity="relu")
         with torch.no_grad():  # an untrained comparator sees differences
             self.class_convolution.weight.copy_(-self.query_convolution.weight)
-        self.norm = nn.BatchNorm2d(n_filters)
+        self.norm = nn.BatchNorm2d(n_filters, momentum=_MOMENTUM)
         pools = [min(height, width) >> i > 1 for i in range(2)]
         self.pool = nn.MaxPool2d(2) if pools[0] else nn.Identity()
         self.block = nn.Sequential(
@@ -89,16 +91,17 @@ class Comparator(nn.Module):
     def _normalisation(self, queries: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and shift (n_filters,) of a BatchNorm over queries + classes, all pairs."""
         norm = self.norm
+        running_mean, running_variance = map(norm.get_buffer, ("running_mean", "running_var"))
         if self.training:
             mean, variance = _moments_of_sums(queries, classes)
             n = queries.shape[:-1].numel() * classes.shape[-4]
+            unbiased = variance * (n / max(n - 1, 1))
             with torch.no_grad():
-                norm.running_mean.lerp_(mean.to(norm.running_mean), norm.momentum)
-                unbiased = variance * (n / max(n - 1, 1))
-                norm.running_var.lerp_(unbiased.to(norm.running_var), norm.momentum)
-                norm.num_batches_tracked += 1
+                running_mean.lerp_(mean.to(running_mean), _MOMENTUM)
+                running_variance.lerp_(unbiased.to(running_variance), _MOMENTUM)
+                norm.get_buffer("num_batches_tracked").add_(1)
         else:
-            mean, variance = norm.running_mean, norm.running_var
+            mean, variance = running_mean, running_variance
         scale = norm.weight * (variance + norm.eps).rsqrt()
         return scale, norm.bias - mean * scale
 

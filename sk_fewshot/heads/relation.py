@@ -70,7 +70,7 @@ class RelationHead(nn.Module):
         check_parameters(
             self,
             {
-                "embedding_shape": ["array-like", *positive],
+                "embedding_shape": [tuple, list, *positive],
                 "n_filters": positive,
                 "n_hidden": positive,
                 "pooling": [StrOptions({"mean", "sum"})],
@@ -138,7 +138,7 @@ class RelationHead(nn.Module):
 
 def _as_map_shape(embedding_shape: Sequence[int] | int) -> tuple[int, int, int]:
     """A vector is a map of one pixel."""
-    given = (embedding_shape,) if isinstance(embedding_shape, Integral) else tuple(embedding_shape)
+    given = tuple(embedding_shape) if isinstance(embedding_shape, Sequence) else (embedding_shape,)
     sides = (*given, 1, 1) if len(given) == 1 else given
     if len(sides) != 3 or any(not isinstance(side, Integral) or side < 1 for side in sides):
         raise ValueError(

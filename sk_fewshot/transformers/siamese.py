@@ -9,6 +9,7 @@ from typing import ClassVar
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sk_fewshot.distances import METRICS
+from sk_fewshot.heads import SiameseHead
 from sk_fewshot.losses import ContrastiveLoss, PairBCELoss
 from sk_fewshot.transformers._batch import BatchTransformer, given, refuse
 
@@ -86,6 +87,8 @@ class SiameseTransformer(BatchTransformer):
     ----------
     module_ : nn.Module
         The trained encoder, in eval mode. Its embeddings are not normalised.
+    head_ : SiameseHead
+        Scores queries by what the loss compares by.
     loss_ : ContrastiveLoss or PairBCELoss
         The loss it was trained by.
     net_ : skorch.NeuralNet
@@ -107,6 +110,7 @@ class SiameseTransformer(BatchTransformer):
 
     See Also
     --------
+    SiameseClassifier : Labels new classes by the most similar example.
     PairClassifier : Decides whether two examples are of the same class.
     TripletTransformer : Learns from triplets.
 
@@ -183,6 +187,15 @@ class SiameseTransformer(BatchTransformer):
         self.loss = loss
         self.metric = metric
         self.margin = margin
+
+    loss_: ContrastiveLoss | PairBCELoss
+
+    @property
+    def head_(self) -> SiameseHead:
+        """The head of one-shot classification by what the loss compares by."""
+        if isinstance(self.loss_, PairBCELoss):
+            return SiameseHead(self.loss_.metric, comparator=self.loss_)
+        return SiameseHead(self.loss_.metric)
 
     @property
     def _directional(self):

@@ -1,0 +1,87 @@
+"""Classifiers that compare queries with the support examples themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sk_fewshot._device import resolve_device
+from sk_fewshot.classifiers._base import BaseFewShotClassifier
+
+Arrays = NDArray | tuple[NDArray, ...]
+
+
+class SupportSetClassifier(BaseFewShotClassifier):
+    """Keeps the support embeddings, sorted, and what the head makes of them (`enrol`).
+
+    Sorting makes everything after it bitwise independent of the order of the rows, and of whether
+    they came at once or one by one.
+    """
+
+    support_embeddings_: NDArray
+    support_codes_: NDArray[np.intp]
+    _state: Arrays
+    head_: Any
+
+    def _enrol(self, embeddings, codes, known):
+        if known is not None:
+            embeddings = np.concatenate([self.support_embeddings_, embeddings])
+            codes = np.concatenate([known[self.support_codes_], codes])
+        self.support_embeddings_, self.support_codes_ = sorted_support(embeddings, codes)
+        device = resolve_device(self.device)
+        with torch.inference_mode():
+            support, labels = (
+                torch.from_numpy(array).to(device)
+                for array in (self.support_embeddings_, self.support_codes_)
+            )
+            state = self.head_.to(device).enrol(support, labels)
+        if isinstance(state, Tensor):
+            self._state = state.cpu().numpy()
+        else:
+            self._state = tuple(part.cpu().numpy() for part in state)
+
+    def _score(self, queries):
+        dtype = torch.from_numpy(self.support_embeddings_[:0]).dtype
+        state: Tensor | tuple[Tensor, ...]
+        if isinstance(self._state, tuple):
+            state = tuple(torch.from_numpy(part).to(queries.device) for part in self._state)
+        else:
+            state = torch.from_numpy(self._state).to(queries.device)
+        return self.head_.score(queries.to(dtype), state)
+
+
+def sorted_support(
+    embeddings: NDArray, codes: NDArray[np.intp]
+) -> tuple[NDArray, NDArray[np.intp]]:
+    """Sort a support set by class, then by the bytes of the embeddings.
+
+    Any order would do that the rows' own contents fix: rows that tie are the same.
+    """
+    embeddings = np.ascontiguousarray(embeddings + 0.0)  # -0.0 becomes 0.0
+    order = sorted(range(len(codes)), key=lambda i: (codes[i], embeddings[i].tobytes()))
+    return embeddings[order], codes[order]
+
+
+def check_two_examples_a_class(
+    classifier: BaseFewShotClassifier, codes: NDArray[np.intp], transformer: str
+) -> None:
+    """Check that a comparator can be learned from a support set.
+
+    Raises
+    ------
+    ValueError
+        If a class has one example.
+    """
+    counts = np.bincount(codes)
+    if counts.min() < 2:
+        name = type(classifier).__name__
+        raise ValueError(
+            f"{name} has to learn its comparator from the support set, because the encoder is no "
+            f"{transformer} that brings one. That takes two examples of each class or more, but "
+            f"class {classifier.classes_[counts.argmin()]!r} has n_samples=1. Learn the comparator "
+            f"from other classes by meta_fit, or pass a fitted {transformer} as the encoder."
+        )

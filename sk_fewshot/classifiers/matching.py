@@ -1,0 +1,106 @@
+"""Classification by attention to the support examples."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from sk_fewshot.classifiers._base import METRIC_CONSTRAINTS
+from sk_fewshot.classifiers._encoder import learned_head
+from sk_fewshot.classifiers._support import SupportSetClassifier
+from sk_fewshot.heads import MatchingHead
+from sk_fewshot.transformers import MatchingTransformer
+
+
+class MatchingClassifier(SupportSetClassifier):
+    r"""Label queries by the class whose support examples get most of their attention.
+
+    .. math:: P(y = k \mid x, S) = \sum_{i : y_i = k} a(x, x_i), \qquad
+        a(x, x_i) = \mathrm{softmax}_i\left(-d(f(x), g(x_i)) / \tau\right)
+
+    (equation 1 of [1]_). A class with more support examples has more terms, as the formula says.
+    `meta_fit` learns to compare, once; `fit` meets new classes through a few examples of each;
+    `partial_fit` enrols more.
+
+    Parameters
+    ----------
+    encoder : transformer, "passthrough" or None, default=None
+        - None: :class:`MatchingTransformer` with its defaults.
+        - "passthrough": X holds embeddings, or images to compare pixel by pixel.
+        - a scikit-learn transformer: cloned and fitted on the support set inside `fit`.
+        - ``FrozenEstimator(fitted)``: used as it is.
+
+        Full context embeddings come with a :class:`MatchingTransformer` that learned them.
+    metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"} or callable, \
+            default="cosine"
+        The distance d, the paper's by default. A callable takes tensors (n, d) and (m, d) and
+        returns (n, m).
+    temperature : float or None, default=None
+        Divides the distances before the softmax. None: what the encoder learned with this metric,
+        otherwise 0.1 for "cosine" and 1 for the others.
+    device : str or torch.device, default="auto"
+        Where attention is computed; "auto" takes CUDA where there is one.
+    random_state : int, RandomState instance or None, default=None
+        Seeds an encoder that has no seed of its own.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The classes enrolled, sorted.
+    support_embeddings_ : ndarray of shape (n_support, embedding_dim)
+        All support examples, embedded, sorted by class.
+    support_codes_ : ndarray of int of shape (n_support,)
+        Their classes, as indices into `classes_`.
+    encoder_ : transformer or "passthrough"
+        The fitted encoder.
+    head_ : MatchingHead
+        Scores queries against the support examples.
+    n_features_in_ : int
+        Number of features of an example.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X was a DataFrame.
+
+    See Also
+    --------
+    MatchingTransformer : Learns the encoder.
+    PrototypicalClassifier : Compares with the mean of each class.
+
+    References
+    ----------
+    .. [1] Vinyals et al., "Matching Networks for One Shot Learning", NeurIPS 2016.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sk_fewshot import MatchingClassifier, MatchingTransformer
+    >>> X, y = load_digits(return_X_y=True)
+    >>> base, novel = y < 5, y >= 5
+    >>> clf = MatchingClassifier(MatchingTransformer(max_epochs=1, random_state=0))
+    >>> clf = clf.meta_fit(X[base], y[base]).fit(X[novel][:50], y[novel][:50])
+    >>> clf.classes_
+    array([5, 6, 7, 8, 9])
+    >>> clf.score(X[novel][50:], y[novel][50:]) > 0.8
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **SupportSetClassifier._parameter_constraints,
+        **METRIC_CONSTRAINTS,
+    }
+    _default_encoder: ClassVar = MatchingTransformer
+
+    head_: MatchingHead
+
+    def __init__(
+        self, encoder=None, *, metric="cosine", temperature=None, device="auto", random_state=None
+    ):
+        super().__init__(encoder, device=device, random_state=random_state)
+        self.metric = metric
+        self.temperature = temperature
+
+    def _make_head(self, embeddings, codes):
+        learned = learned_head(self.encoder_)
+        if not isinstance(learned, MatchingHead):
+            return MatchingHead(self.metric, self.temperature)
+        if learned.metric == self.metric and self.temperature is None:
+            return learned
+        return MatchingHead(self.metric, self.temperature, learned.context)

@@ -1,0 +1,107 @@
+"""Classification by a learned comparator."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import nn
+
+from sk_fewshot.classifiers._encoder import learned_head
+from sk_fewshot.classifiers._support import (
+    SupportSetClassifier,
+    check_two_examples_a_class,
+    sorted_support,
+)
+from sk_fewshot.heads import RelationHead
+from sk_fewshot.transformers import RelationTransformer
+
+
+class RelationClassifier(SupportSetClassifier):
+    r"""Label queries by a learned comparator of their embedding with that of each class.
+
+    The relation score :math:`r_k = g(f(x), c_k)` of equation 1 of [1]_ says how well a query goes
+    with class k. `meta_fit` learns the encoder f and the comparator g, once; `fit` meets new
+    classes through a few examples of each; `partial_fit` enrols more. The comparator is the metric:
+    there is no other to choose.
+
+    Probabilities are :math:`r_k / \sum_j r_j` for an encoder trained with loss="mse", and the
+    softmax of g for "softmax". `decision_function` gives their logarithms up to a constant a row.
+
+    Parameters
+    ----------
+    encoder : transformer, "passthrough" or None, default=None
+        - None: :class:`RelationTransformer` with its defaults.
+        - "passthrough": X holds embeddings, or images to compare pixel by pixel.
+        - a scikit-learn transformer: cloned and fitted on the support set inside `fit`.
+        - ``FrozenEstimator(fitted)``: used as it is.
+
+        The comparator is the one that a :class:`RelationTransformer` learned beside its embedding.
+        Over any other encoder, `fit` learns one from the support set by episodes on the embeddings,
+        which takes two examples of each class or more; `partial_fit` then keeps that comparator.
+    device : str or torch.device, default="auto"
+        Where relations are computed; "auto" takes CUDA where there is one.
+    random_state : int, RandomState instance or None, default=None
+        Seeds an encoder that has no seed of its own, and a comparator learned in `fit`.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The classes enrolled, sorted.
+    support_embeddings_ : ndarray of shape (n_support, embedding_dim)
+        All support examples, embedded, sorted by class.
+    support_codes_ : ndarray of int of shape (n_support,)
+        Their classes, as indices into `classes_`.
+    encoder_ : transformer or "passthrough"
+        The fitted encoder.
+    head_ : RelationHead
+        Scores queries against the classes.
+    n_features_in_ : int
+        Number of features of an example.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X was a DataFrame.
+
+    See Also
+    --------
+    RelationTransformer : Learns the encoder and the comparator.
+
+    References
+    ----------
+    .. [1] Sung et al., "Learning to Compare: Relation Network for Few-Shot Learning", CVPR 2018.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sk_fewshot import RelationClassifier, RelationTransformer
+    >>> X, y = load_digits(return_X_y=True)
+    >>> base, novel = y < 5, y >= 5
+    >>> clf = RelationClassifier(RelationTransformer(max_epochs=2, random_state=0))
+    >>> clf = clf.meta_fit(X[base], y[base]).fit(X[novel][:50], y[novel][:50])
+    >>> clf.classes_
+    array([5, 6, 7, 8, 9])
+    >>> clf.score(X[novel][50:], y[novel][50:]) > 0.7
+    True
+    """
+
+    _default_encoder: ClassVar = RelationTransformer
+
+    head_: RelationHead
+
+    def __init__(self, encoder=None, *, device="auto", random_state=None):
+        super().__init__(encoder, device=device, random_state=random_state)
+
+    def _learns_head(self, encoder):
+        return not isinstance(learned_head(encoder), RelationHead)
+
+    def _make_head(self, embeddings, codes):
+        if not self._learns_head(self.encoder_):
+            return learned_head(self.encoder_)
+        check_two_examples_a_class(self, codes, "RelationTransformer")
+        learner = RelationTransformer(
+            module=nn.Identity(),
+            lr=1e-2,
+            max_epochs=10,
+            batches_per_epoch=30,
+            device=self.device,
+            random_state=self.random_state,
+        )
+        return learner.fit(*sorted_support(embeddings, codes)).head_

@@ -1,0 +1,143 @@
+"""Siamese one-shot classification."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from sk_fewshot.classifiers._base import METRIC_CONSTRAINTS
+from sk_fewshot.classifiers._encoder import learned_head
+from sk_fewshot.classifiers._support import (
+    SupportSetClassifier,
+    check_two_examples_a_class,
+    sorted_support,
+)
+from sk_fewshot.heads import SiameseHead
+from sk_fewshot.transformers import SiameseTransformer
+
+
+class SiameseClassifier(SupportSetClassifier):
+    r"""Label queries by the support example that is most probably the same.
+
+    .. math:: y = y_{i^*}, \qquad i^* = \arg\max_i p(\mathrm{same} \mid x, x_i)
+
+    (section 4.3 of [1]_). With several examples of a class, the closest speaks for it, so that
+    their number does not matter. `meta_fit` learns to tell pairs, once; `fit` meets new classes
+    through a few examples of each; `partial_fit` enrols more.
+
+    p(same) is what the encoder learned with loss="bce", or :math:`\exp(-d / \tau)` for a distance
+    d. Probabilities of classes are the largest p(same) of each, divided by their sum;
+    `decision_function` gives the logarithm of p(same).
+
+    Parameters
+    ----------
+    encoder : transformer, "passthrough" or None, default=None
+        - None: :class:`SiameseTransformer` with its defaults.
+        - "passthrough": X holds embeddings, or images to compare pixel by pixel.
+        - a scikit-learn transformer: cloned and fitted on the support set inside `fit`.
+        - ``FrozenEstimator(fitted)``: used as it is.
+    metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"}, callable or None, \
+            default=None
+        The distance d; a callable takes tensors (n, d) and (m, d) and returns (n, m). None: what
+        the encoder, a :class:`SiameseTransformer`, learned to compare by. Over any other encoder,
+        None lets `fit` learn from pairs of support examples how much each coordinate counts, which
+        takes two examples of each class or more; `partial_fit` then keeps that.
+    temperature : float or None, default=None
+        Divides the distances, or the logits of p(same). None: 0.1 for "cosine" and 1 for the
+        others.
+    device : str or torch.device, default="auto"
+        Where pairs are compared; "auto" takes CUDA where there is one.
+    random_state : int, RandomState instance or None, default=None
+        Seeds an encoder that has no seed of its own, and a comparator learned in `fit`.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The classes enrolled, sorted.
+    support_embeddings_ : ndarray of shape (n_support, embedding_dim)
+        All support examples, embedded, sorted by class.
+    support_codes_ : ndarray of int of shape (n_support,)
+        Their classes, as indices into `classes_`.
+    encoder_ : transformer or "passthrough"
+        The fitted encoder.
+    head_ : SiameseHead
+        Scores queries against the support examples.
+    n_features_in_ : int
+        Number of features of an example.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X was a DataFrame.
+
+    See Also
+    --------
+    SiameseTransformer : Learns the encoder.
+    PairClassifier : Decides whether two examples are of one class.
+    sklearn.neighbors.KNeighborsClassifier : With one neighbour, the same labels by a distance.
+
+    References
+    ----------
+    .. [1] Koch, Zemel and Salakhutdinov, "Siamese Neural Networks for One-shot Image Recognition",
+       ICML Deep Learning Workshop 2015.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sk_fewshot import SiameseClassifier, SiameseTransformer
+    >>> X, y = load_digits(return_X_y=True)
+    >>> base, novel = y < 5, y >= 5
+    >>> clf = SiameseClassifier(SiameseTransformer(max_epochs=1, random_state=0))
+    >>> clf = clf.meta_fit(X[base], y[base]).fit(X[novel][:50], y[novel][:50])
+    >>> clf.classes_
+    array([5, 6, 7, 8, 9])
+    >>> clf.score(X[novel][50:], y[novel][50:]) > 0.8
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **SupportSetClassifier._parameter_constraints,
+        **METRIC_CONSTRAINTS,
+        "metric": [*METRIC_CONSTRAINTS["metric"], None],
+    }
+    _default_encoder: ClassVar = SiameseTransformer
+
+    head_: SiameseHead
+
+    def __init__(
+        self, encoder=None, *, metric=None, temperature=None, device="auto", random_state=None
+    ):
+        super().__init__(encoder, device=device, random_state=random_state)
+        self.metric = metric
+        self.temperature = temperature
+
+    def _learns_head(self, encoder):
+        return self.metric is None and not isinstance(learned_head(encoder), SiameseHead)
+
+    def _make_head(self, embeddings, codes):
+        if self.metric is not None:
+            return SiameseHead(self.metric, self.temperature)
+        if self._learns_head(self.encoder_):
+            learned: Any = self._learn_head(*sorted_support(embeddings, codes))
+        else:
+            learned = learned_head(self.encoder_)
+        if self.temperature is None:
+            return learned
+        return SiameseHead(learned.metric, self.temperature, learned.comparator)
+
+    def _learn_head(self, embeddings, codes) -> SiameseHead:
+        """Logistic regression on the absolute differences of standardised coordinates."""
+        check_two_examples_a_class(self, codes, "SiameseTransformer")
+        spread = embeddings.std(axis=0)
+        spread[spread == 0] = 1
+        learner = SiameseTransformer(
+            loss="bce",
+            module=nn.Identity(),
+            max_epochs=10,
+            batches_per_epoch=10,  # longer, the weights fit a handful of pairs too closely
+            device=self.device,
+            random_state=self.random_state,
+        )
+        head = learner.fit(embeddings / spread, codes).head_
+        with torch.no_grad():
+            head.comparator.weight /= torch.from_numpy(spread).to(head.comparator.weight)
+        return head
