@@ -26,8 +26,8 @@ from sk_fewshot.episodes import EpisodeSplit
 __all__ = ["EpisodeScores", "episode_score"]
 
 _POSITIVE = Interval(Integral, 1, None, closed="left")
-_NUMBERS_A_STEP = 2**18  # embedding entries gathered at once: 1 MB, which stays in the cache
-_MOST_A_STEP = 32
+_NUMBERS_A_STEP = 2**19  # embedding entries gathered at once: 2 MB, which stays in the cache
+_MOST_A_STEP = 64
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -255,8 +255,8 @@ def _accuracies(
         for start in range(0, len(chunk), a_step):
             rows = chunk[start : start + a_step]
             with torch.inference_mode():
-                support, queries = torch.from_numpy(rows).to(device).tensor_split([n_shot], dim=2)
-                leads, near_ties = _leads(*score(support, queries.flatten(1)))
+                parts = torch.from_numpy(rows).to(device).tensor_split([n_shot], dim=2)
+                leads, near_ties = _leads(*score(parts[0], parts[1].flatten(1)))
             accuracies = (leads > 0).sum((1, 2)).cpu().numpy() / len(own)
             for i in near_ties.flatten(1).any(1).nonzero()[:, 0].tolist():
                 support, queries = (embeddings[part] for part in np.split(rows[i], [n_shot], 1))

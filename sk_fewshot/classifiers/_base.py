@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import column_or_1d
+from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
@@ -96,7 +96,9 @@ class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
             n_episodes, n_way, n_shot = support.shape
             labels = torch.arange(n_way, device=support.device).repeat_interleave(n_shot)
             scores = self.head_(
-                embeddings[queries], embeddings[support.flatten(1)], labels.expand(n_episodes, -1)
+                take_rows(embeddings, queries),
+                take_rows(embeddings, support.flatten(1)),
+                labels.expand(n_episodes, -1),
             ).mT.contiguous()
             return scores, _ROUNDING * scores.abs().amax(1)
 
@@ -260,6 +262,7 @@ class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
         y = column_or_1d(y, warn=True)
+        assert_all_finite(y, input_name="y")
         check_consistent_length(embeddings, y)
         check_classification_targets(np.tile(y, 2))  # warns where half the labels occur once
         for name in ("n_features_in_", "feature_names_in_"):
@@ -289,3 +292,8 @@ class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
+
+
+def take_rows(table: Tensor, rows: Tensor) -> Tensor:
+    """Return ``table[rows]``, which torch gathers several times as slowly."""
+    return table.index_select(0, rows.flatten()).unflatten(0, rows.shape)

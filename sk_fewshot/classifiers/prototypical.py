@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sk_fewshot._inner_products import InnerProducts
-from sk_fewshot.classifiers._base import METRIC_CONSTRAINTS, BaseFewShotClassifier
+from sk_fewshot.classifiers._base import METRIC_CONSTRAINTS, BaseFewShotClassifier, take_rows
 from sk_fewshot.classifiers._encoder import learned_head
 from sk_fewshot.heads import PrototypicalHead
 from sk_fewshot.transformers import PrototypicalTransformer
@@ -147,9 +147,9 @@ class PrototypicalClassifier(BaseFewShotClassifier):
         lengths = factors.norm(dim=1)
 
         def score(support, queries):
-            prototypes = embeddings[support].double().mean(2)
+            prototypes = take_rows(embeddings, support).double().mean(2)
             rows, offsets = products.rows(prototypes)
-            scores = torch.baddbmm(offsets.unsqueeze(-1), rows, factors[queries].mT)
+            scores = torch.baddbmm(offsets.unsqueeze(-1), rows, take_rows(factors, queries).mT)
             largest = rows.norm(dim=-1).amax(-1, keepdim=True)
             return scores, products.error(lengths[queries], largest)
 

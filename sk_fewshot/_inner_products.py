@@ -1,0 +1,69 @@
+"""Rankings by distance as rankings by inner product, in float32 with a bound on its error."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sk_fewshot.distances import Metric, unit
+
+_EUCLIDEAN = ("sqeuclidean", "euclidean")
+_ROUNDING_OF_DISTANCES = 4  # of the squared distance, its root and its temperature
+
+
+class InnerProducts:
+    r"""Ranks rows by their nearness to a query.
+
+    A row y is the nearer to a query x the larger the score
+
+    - :math:`(x - c) \cdot (y - c) - |y - c|^2 / 2` by the (squared) Euclidean distance, where c is
+      a centre that keeps the numbers small,
+    - :math:`x \cdot y / |y|` by the cosine distance,
+    - :math:`x \cdot y` by the dot product.
+
+    Parameters
+    ----------
+    metric : {"sqeuclidean", "euclidean", "cosine", "dot"}
+    centre : Tensor of shape (d,)
+        c, best the mean of the rows.
+    """
+
+    def __init__(self, metric: Metric, centre: Tensor):
+        self._euclidean = metric in _EUCLIDEAN
+        self._cosine = metric == "cosine"
+        self._centre = centre if self._euclidean else torch.zeros_like(centre)
+        # the rounding of d additions grows as the square root of d (Higham and Mary, "A new
+        # approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 2019)
+        self._rounding_of_sums = 0.5 * len(centre) ** 0.5
+
+    @staticmethod
+    def rank(metric: Metric) -> bool:
+        """Whether inner products rank as this metric does."""
+        return metric in (*_EUCLIDEAN, "cosine", "dot")
+
+    def queries(self, x: Tensor) -> Tensor:
+        """Return queries (..., d) as the left factors of the products."""
+        return (x - self._centre.to(x.dtype)).float()
+
+    def rows(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return rows (..., d) as the right factors, and what is added to their products (...)."""
+        y = (unit(y) if self._cosine else y - self._centre.to(y.dtype)).float()
+        return y, y.square().sum(-1) * (-0.5 if self._euclidean else 0.0)
+
+    def error(self, query_norms: Tensor, largest_row: Tensor) -> Tensor:
+        """Bound what a score and the distance itself, in float32, may be wrong by.
+
+        Parameters
+        ----------
+        query_norms, largest_row : Tensor of shape (...)
+            Lengths of the left factors and the largest length of the right ones.
+
+        Returns
+        -------
+        Tensor of shape (...)
+        """
+        float32 = torch.finfo(torch.float32)
+        size = query_norms + (largest_row if self._euclidean else 0)
+        sums = self._rounding_of_sums * size * largest_row
+        distances = _ROUNDING_OF_DISTANCES * size * (size if self._euclidean else largest_row)
+        return float32.eps * (sums + distances) + float32.tiny
