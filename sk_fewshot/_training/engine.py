@@ -15,6 +15,8 @@ from tqdm.auto import tqdm
 from sk_fewshot._training.data import ClassBalancedBatches, LabelledRows
 from sk_fewshot._training.net import EncoderNet, Interrupted, KeepBestEpoch, Progress, SeedEpochs
 
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+
 
 def train(
     encoder: nn.Module,
@@ -27,7 +29,7 @@ def train(
     n_per_class: int,
     batches_per_epoch: int,
     max_epochs: int,
-    optimizer: type[torch.optim.Optimizer],
+    optimizer: str | type[torch.optim.Optimizer],
     lr: float,
     augment: Callable[[Tensor], Tensor] | None,
     device: torch.device,
@@ -78,8 +80,12 @@ def train(
             "iterator_valid__seed": seed,
             "validation_criterion": validation_loss,
         }
+    if isinstance(optimizer, str):  # all parameters in one pass, a fifth of a small net's step
+        stepping = {"optimizer": OPTIMIZERS[optimizer], "optimizer__fused": True}
+    else:
+        stepping = {"optimizer": optimizer}
     settings: dict[str, Any] = {
-        "optimizer": optimizer,
+        **stepping,
         "lr": lr,
         "max_epochs": max_epochs,
         "batch_size": n_way * n_per_class,

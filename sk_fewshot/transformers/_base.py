@@ -25,12 +25,11 @@ from torch import nn
 
 from sk_fewshot._device import resolve_device
 from sk_fewshot._random import borrowed_generator, seed_torch
-from sk_fewshot._training import LabelledRows, split_classes, train
+from sk_fewshot._training import OPTIMIZERS, LabelledRows, split_classes, train
 from sk_fewshot._validation import all_or_nothing, check_examples
 from sk_fewshot.encoders import MLP, Conv4, encode
 from sk_fewshot.transformers._module import build_module, output_shape
 
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 POSITIVE = Interval(Integral, 1, None, closed="left")
 
 
@@ -222,7 +221,7 @@ class BaseTransformer(
                 n_per_class=n_per_class,
                 batches_per_epoch=self.batches_per_epoch,
                 max_epochs=self.max_epochs,
-                optimizer=OPTIMIZERS.get(self.optimizer, self.optimizer),
+                optimizer=self.optimizer,
                 lr=self.lr,
                 augment=self.augment,
                 device=device,
