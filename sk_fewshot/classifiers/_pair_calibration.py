@@ -27,7 +27,7 @@ def fit_probability(distances: NDArray, same: NDArray[np.bool_]) -> tuple[float,
         different ones, the best slope of 0 or more is 0, and p the share of same pairs.
     """
     scaler = StandardScaler().fit(distances[:, None])
-    model = LogisticRegression().fit(-scaler.transform(distances[:, None]), same)
+    model = LogisticRegression(tol=1e-6).fit(-scaler.transform(distances[:, None]), same)
     steepness = model.coef_.item()
     if steepness <= 0:
         return 0.0, float(logit(same.mean()))

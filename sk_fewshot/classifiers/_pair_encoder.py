@@ -52,7 +52,7 @@ def fit_on_pairs(encoder: BaseEstimator, pairs: NDArray, same: NDArray[np.bool_]
     Parameters
     ----------
     encoder : transformer
-        Unfitted; a Pipeline is changed in place.
+        Unfitted; changed in place.
     pairs : ndarray of shape (n_pairs, 2, ...)
     same : ndarray of bool of shape (n_pairs,)
 
@@ -67,8 +67,9 @@ def fit_on_pairs(encoder: BaseEstimator, pairs: NDArray, same: NDArray[np.bool_]
     """
     examples = members(pairs)
     if isinstance(encoder, SiameseTransformer):
-        siamese = SiameseTransformerOfPairs(**encoder.get_params(deep=False))
-        return siamese.fit(pairs, same.astype(np.intp))
+        learner = SiameseTransformerOfPairs(**encoder.get_params(deep=False))
+        encoder.__dict__.update(vars(learner.fit(pairs, same.astype(np.intp))))
+        return encoder
     if isinstance(encoder, Pipeline) and isinstance(last_step(encoder), SiameseTransformer):
         first, (name, last) = encoder[:-1], encoder.steps[-1]
         if len(first):

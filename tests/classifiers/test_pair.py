@@ -347,8 +347,8 @@ def test_probability_is_a_falling_logistic_curve_in_any_unit(pairs, unit):
     slope, intercept = fit_probability(distances, same)
     slope_in_unit, intercept_in_unit = fit_probability(distances * unit, same)
     assert slope >= 0
-    assert slope_in_unit * unit == pytest.approx(slope, rel=1e-6, abs=1e-9)
-    assert intercept_in_unit == pytest.approx(intercept, rel=1e-6, abs=1e-6)
+    assert slope_in_unit * unit == pytest.approx(slope, rel=1e-4, abs=1e-4)
+    assert intercept_in_unit == pytest.approx(intercept, rel=1e-4, abs=1e-4)
 
 
 def test_probability_of_many_pairs_is_logistic_regression():
@@ -526,6 +526,14 @@ def test_training_on_pairs_beats_raw_pixels_and_the_untrained_encoder(digits, lo
     trained = error(SiameseTransformer(**brief, **loss))
     assert trained < error("passthrough") - 0.05
     assert trained < error(SiameseTransformer(lr=1e-12, **brief, **loss)) - 0.05
+
+
+def test_the_encoder_trained_on_pairs_is_a_siamese_transformer():
+    encoder = PairClassifier(SiameseTransformer(**TINY)).fit(PAIRS, SAME).encoder_
+    assert type(encoder) is SiameseTransformer
+    assert isinstance(encoder.loss_, ContrastiveLoss)
+    assert encoder.transform(BLOBS).shape == (60, encoder.embedding_dim_)
+    clone(encoder).fit(BLOBS, LABELS)
 
 
 def test_a_batch_holds_as_many_same_as_different_pairs():
