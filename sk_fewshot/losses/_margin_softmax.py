@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sk_fewshot._validation import check_batch, check_parameters
-from sk_fewshot.distances import unit
+from sk_fewshot.losses._directions import rows_of_length
 from sk_fewshot.losses._inputs import check_width, full_precision
 from sk_fewshot.losses._rows import row_chunks, sum_over_rows
 
@@ -46,7 +46,7 @@ class MarginSoftmaxLoss(nn.Module):
 
     @abstractmethod
     def _length(self, z: Tensor) -> Tensor | float:
-        """That length, (n,) in float64."""
+        """That length, (n,) or the same for all."""
 
     @abstractmethod
     def _with_margin(self, cosine: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class MarginSoftmaxLoss(nn.Module):
         """
         check_width("embeddings", embeddings, self.embedding_dim)
         with full_precision(embeddings) as z, full_precision(self.weight) as weight:
-            return self._scaled(z) @ unit(weight).to(z.dtype).T
+            return self._scaled(z) @ rows_of_length(weight).to(z.dtype).T
 
     def forward(self, embeddings: Tensor, y: Tensor) -> Tensor:
         """Return the loss.
@@ -102,11 +102,11 @@ class MarginSoftmaxLoss(nn.Module):
             )
         y = y.long()
         with full_precision(embeddings) as z, full_precision(self.weight) as weight:
-            scaled, unit_weight = self._scaled(z), unit(weight).to(z.dtype)
-            # in float64, as the margin's slope is steep where the cosine is near 1
-            target = unit(weight[y].double())
-            cosine = (unit(z.double()) * target).sum(1).clamp(-1, 1)
-            change = (self._length(z) * (self._with_margin(cosine) - cosine)).to(z.dtype)
+            scaled, unit_weight = self._scaled(z), rows_of_length(weight).to(z.dtype)
+            length = torch.as_tensor(self._length(z), device=z.device)
+            target = (scaled * unit_weight.index_select(0, y)).sum(1)  # (n,) logits
+            cosine = (target / torch.where(length > 0, length, 1)).clamp(-1, 1)
+            change = length * self._with_margin(cosine) - target
 
             def terms(
                 rows: slice, scaled: Tensor, weight: Tensor, change: Tensor

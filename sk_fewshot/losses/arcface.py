@@ -9,7 +9,7 @@ import torch
 from sklearn.utils._param_validation import Interval
 from torch import Tensor
 
-from sk_fewshot.distances import unit
+from sk_fewshot.losses._directions import rows_of_length
 from sk_fewshot.losses._margin_softmax import MarginSoftmaxLoss
 
 
@@ -83,7 +83,7 @@ class ArcFaceLoss(MarginSoftmaxLoss):
         self.scale = scale
 
     def _scaled(self, z: Tensor) -> Tensor:
-        return self.scale * unit(z)
+        return rows_of_length(z, self.scale)
 
     def _length(self, z: Tensor) -> float:
         return self.scale

@@ -102,12 +102,16 @@ class _Pairs:
         self.members_of = ClassMembers(y)
 
     def __call__(self, rows: slice, z: Tensor) -> tuple[Tensor, int]:
-        near = self.distances.within(self.margin, rows, rows.start)  # (r, m)
         members, own = self.members_of(rows)
         members = members.maximum(own)  # (r, k)
-        if 16 * near.count_nonzero() < near.numel():
-            return self._of_few(z, rows.start, near, members, own), 1
+        if _is_sparse(self._near(slice(rows.start, min(rows.start + 16, rows.stop)))):
+            near = self._near(rows)  # (r, m)
+            if _is_sparse(near):
+                return self._of_few(z, rows.start, near, members, own), 1
         return self._of_many(z, rows, members, own), 1
+
+    def _near(self, rows: slice) -> Tensor:
+        return self.distances.within(self.margin, rows, rows.start)
 
     def _of_few(self, z: Tensor, start: int, near: Tensor, members: Tensor, own: Tensor) -> Tensor:
         """One by one, where few pairs of different classes are within the margin."""
@@ -133,3 +137,7 @@ class _Pairs:
     def _total(self, pulled: Tensor, pushed: Tensor) -> Tensor:
         of_same, of_different = self.members_of.pair_weights
         return (of_same * pulled.square().sum() + of_different * pushed.square().sum()) / 2
+
+
+def _is_sparse(mask: Tensor) -> bool:
+    return 16 * int(mask.count_nonzero()) < mask.numel()

@@ -98,7 +98,7 @@ class SphereFaceLoss(MarginSoftmaxLoss):
         return z
 
     def _length(self, z: Tensor) -> Tensor:
-        return torch.linalg.vector_norm(z.double(), dim=1)
+        return torch.linalg.vector_norm(z, dim=1, dtype=torch.float64).to(z.dtype)
 
     def _with_margin(self, cosine: Tensor) -> Tensor:
         with torch.no_grad():

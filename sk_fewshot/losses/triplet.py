@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sk_fewshot._validation import check_batch, check_parameters
-from sk_fewshot.distances import Metric, unit
+from sk_fewshot.distances import Metric
 from sk_fewshot.losses._batch_distances import METRIC_CONSTRAINT
+from sk_fewshot.losses._directions import rows_of_length
 from sk_fewshot.losses._inputs import full_precision
 from sk_fewshot.losses._triplets import mean_over_hardest, mean_over_hinges, mean_over_triplets
 
@@ -121,7 +122,7 @@ default="sqeuclidean"
         """
         check_batch(embeddings, y)
         with full_precision(embeddings) as z:
-            return self._mean(unit(z) if self.normalize else z, y)
+            return self._mean(rows_of_length(z) if self.normalize else z, y)
 
     def _mean(self, z: Tensor, y: Tensor) -> Tensor:
         if self.mining == "hard":
