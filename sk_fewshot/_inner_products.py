@@ -8,6 +8,7 @@ from torch import Tensor
 from sk_fewshot.distances import Metric, unit
 
 _EUCLIDEAN = ("sqeuclidean", "euclidean")
+_CENTRE_ROWS = 1024
 _ROUNDING_OF_DISTANCES = 4  # of the squared distance, its root and its temperature
 
 
@@ -24,13 +25,14 @@ class InnerProducts:
     Parameters
     ----------
     metric : {"sqeuclidean", "euclidean", "cosine", "dot"}
-    centre : Tensor of shape (d,)
-        c, best the mean of the rows.
+    rows : Tensor of shape (n, d)
+        c is the mean of some of them.
     """
 
-    def __init__(self, metric: Metric, centre: Tensor):
+    def __init__(self, metric: Metric, rows: Tensor):
         self._euclidean = metric in _EUCLIDEAN
         self._cosine = metric == "cosine"
+        centre = rows[:: 1 + len(rows) // _CENTRE_ROWS].double().mean(0)  # (d,)
         self._centre = centre if self._euclidean else torch.zeros_like(centre)
         # the rounding of d additions grows as the square root of d (Higham and Mary, "A new
         # approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 2019)

@@ -207,8 +207,8 @@ class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         ndarray of shape (n_queries,)
             The class of the highest score.
         """
-        best = self._scores(X).argmax(axis=1)
-        return self.classes_[best]
+        check_is_fitted(self)
+        return self.classes_[self._most_similar_class(self._embed(X, reset=False))]
 
     def predict_proba(self, X) -> NDArray:
         """Probabilities of the classes.
@@ -242,6 +242,10 @@ class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
     def _scores(self, X) -> NDArray:
         check_is_fitted(self)
         return self._score_embeddings(self._embed(X, reset=False))
+
+    def _most_similar_class(self, embeddings: NDArray) -> NDArray[np.intp]:
+        """Indices (n_queries,) into `classes_`."""
+        return self._score_embeddings(embeddings).argmax(axis=1)
 
     def _score_embeddings(self, embeddings: NDArray) -> NDArray:
         device = resolve_device(self.device)

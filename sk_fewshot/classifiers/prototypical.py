@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sk_fewshot._inner_products import InnerProducts
-from sk_fewshot.classifiers._base import METRIC_CONSTRAINTS, BaseFewShotClassifier, take_rows
+from sk_fewshot.classifiers._base import METRIC_CONSTRAINTS, take_rows
 from sk_fewshot.classifiers._encoder import learned_head
+from sk_fewshot.classifiers._gallery import OneRowAClass
 from sk_fewshot.heads import PrototypicalHead
 from sk_fewshot.transformers import PrototypicalTransformer
 
 
-class PrototypicalClassifier(BaseFewShotClassifier):
+class PrototypicalClassifier(OneRowAClass):
     r"""Label queries by the nearest prototype, the mean embedding of a class's support examples.
 
     .. math:: p(k \mid x) = \mathrm{softmax}_k\left(-d(f(x), c_k) / \tau\right), \qquad
@@ -87,7 +88,7 @@ class PrototypicalClassifier(BaseFewShotClassifier):
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        **BaseFewShotClassifier._parameter_constraints,
+        **OneRowAClass._parameter_constraints,
         **METRIC_CONSTRAINTS,
     }
     _default_encoder: ClassVar = PrototypicalTransformer
@@ -135,6 +136,10 @@ class PrototypicalClassifier(BaseFewShotClassifier):
         self.class_counts_ = counts
         self.prototypes_ = (self._sums / counts[:, None]).astype(embeddings.dtype)
 
+    @property
+    def _gallery(self):
+        return self.prototypes_
+
     def _score(self, queries):
         prototypes = torch.from_dlpack(self.prototypes_).to(queries.device, queries.dtype)
         return self.head_.score(queries, prototypes)
@@ -142,7 +147,7 @@ class PrototypicalClassifier(BaseFewShotClassifier):
     def _episode_scorer(self, embeddings):
         if not InnerProducts.rank(self.metric):
             return super()._episode_scorer(embeddings)
-        products = InnerProducts(self.metric, embeddings.mean(0, dtype=torch.float64))
+        products = InnerProducts(self.metric, embeddings)
         factors = products.queries(embeddings)  # (n_samples, d)
         lengths = factors.norm(dim=1)
 

@@ -1,0 +1,154 @@
+"""Exact nearest-neighbour search in memory that does not grow with queries times rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sk_fewshot._inner_products import InnerProducts
+from sk_fewshot.distances import Metric
+
+Similarity = Callable[[Tensor, Tensor], Tensor]
+
+_QUERIES = 1024  # a block
+_ROWS = 512  # a chunk: with a block of queries 2 MB of scores, which stay in the cache
+_PAIRS = 2**14  # of a query and a row, scored exactly at once
+
+
+def nearest(
+    queries: Tensor, rows: Tensor, k: int, *, metric: Metric, similarity: Similarity
+) -> tuple[Tensor, Tensor]:
+    """Find the k rows that are most similar to each query.
+
+    Exact: equal to sorting ``similarity(queries, rows)``, of equal rows the first one first.
+
+    Where inner products rank as the metric does, a first pass in float32 keeps only the largest
+    score in each chunk of rows; only chunks whose largest score comes within rounding of the k-th
+    best are looked into, and what is found there is scored by `similarity`.
+
+    Parameters
+    ----------
+    queries : Tensor of shape (n_queries, d)
+    rows : Tensor of shape (n_rows, d)
+        Cast to the dtype of the queries, a chunk at a time.
+    k : int
+        At most n_rows.
+    metric : str or callable
+        What `similarity` falls with.
+    similarity : callable
+        Maps tensors (..., n, d) and (..., m, d) to scores (..., n, m).
+
+    Returns
+    -------
+    scores : Tensor of shape (n_queries, k)
+        The largest first.
+    indices : Tensor of int of shape (n_queries, k)
+    """
+    found = []
+    for block in queries.split(_QUERIES):
+        if InnerProducts.rank(metric):
+            found.append(_by_products(block, rows, k, InnerProducts(metric, rows), similarity))
+        else:
+            found.append(_by_similarity(block, rows, k, similarity))
+    scores, indices = zip(*found, strict=True)
+    return torch.cat(scores), torch.cat(indices)
+
+
+def log_sum_exp(queries: Tensor, rows: Tensor, similarity: Similarity) -> Tensor:
+    """Logarithm (n_queries,) of the sum over all rows of the exponential of the similarity."""
+    totals = []
+    for block in queries.split(_QUERIES):
+        total = block.new_full((len(block),), -torch.inf)
+        for chunk in rows.split(_ROWS):
+            scores = similarity(block, chunk.to(block.dtype))
+            total = torch.logaddexp(total, scores.logsumexp(1))
+        totals.append(total)
+    return torch.cat(totals)
+
+
+def _by_similarity(
+    queries: Tensor, rows: Tensor, k: int, similarity: Similarity
+) -> tuple[Tensor, Tensor]:
+    best = queries.new_empty(len(queries), 0)
+    indices = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
+    for start in range(0, len(rows), _ROWS):
+        scores = similarity(queries, rows[start : start + _ROWS].to(queries.dtype))
+        here = torch.arange(start, start + scores.shape[1], device=queries.device)
+        indices = torch.cat([indices, here.expand(len(queries), -1)], 1)
+        best, order = torch.cat([best, scores], 1).sort(dim=1, descending=True, stable=True)
+        best, indices = best[:, :k], indices.gather(1, order[:, :k])
+    return best, indices
+
+
+def _by_products(
+    queries: Tensor, rows: Tensor, k: int, products: InnerProducts, similarity: Similarity
+) -> tuple[Tensor, Tensor]:
+    factors = products.queries(queries)
+    chunks = rows.split(_ROWS)
+    maxima = factors.new_empty(len(chunks), len(queries))
+    scores = factors.new_empty(len(queries), _ROWS)
+    longest = factors.new_zeros(())
+    for chunk, largest in zip(chunks, maxima, strict=True):
+        right, offsets = products.rows(chunk)
+        longest = torch.maximum(longest, right.norm(dim=1).max())
+        torch.addmm(offsets, factors, right.mT, out=scores[:, : len(chunk)])
+        torch.amax(scores[:, : len(chunk)], 1, out=largest)
+
+    # at least k rows score as high as the k-th largest of the maxima
+    kth = maxima.topk(k, dim=0).values[-1] if k <= len(chunks) else -torch.inf
+    least = kth - 2 * products.error(factors.norm(dim=1), longest)  # (n_queries,)
+    of_chunk, of_query = (~(maxima < least)).nonzero(as_tuple=True)
+    visited, n_queries = of_chunk.unique_consecutive(return_counts=True)
+    best = _BestPairs(queries, rows, k, similarity)
+    for i, inside in zip(visited.tolist(), of_query.split(n_queries.tolist()), strict=True):
+        right, offsets = products.rows(chunks[i])
+        scores = torch.addmm(offsets, factors[inside], right.mT)
+        query, row = (~(scores < least[inside, None])).nonzero(as_tuple=True)
+        best.add(inside[query], row + i * _ROWS)
+    return best.finish()
+
+
+class _BestPairs:
+    """Of pairs of a query and a row, the k most similar for each query."""
+
+    def __init__(self, queries: Tensor, rows: Tensor, k: int, similarity: Similarity):
+        self._queries, self._rows, self._k, self._similarity = queries, rows, k, similarity
+        none = torch.empty(0, dtype=torch.int64, device=queries.device)
+        self._scores = queries.new_empty(0)
+        self._pairs = (none, none)
+        self._waiting: list[tuple[Tensor, Tensor]] = []
+        self._n_waiting = 0
+
+    def add(self, query: Tensor, row: Tensor) -> None:
+        """Add pairs, given as indices, in the order of the rows."""
+        self._waiting.append((query, row))
+        self._n_waiting += len(query)
+        if self._n_waiting >= _PAIRS:
+            self._score_waiting()
+
+    def finish(self) -> tuple[Tensor, Tensor]:
+        """Return scores and rows, both (n_queries, k)."""
+        if self._waiting:
+            self._score_waiting()
+        return self._scores.view(-1, self._k), self._pairs[1].view(-1, self._k)
+
+    def _score_waiting(self) -> None:
+        query, row = (torch.cat(parts) for parts in zip(*self._waiting, strict=True))
+        scored = [
+            self._similarity(
+                self._queries[q].unsqueeze(1), self._rows[r].to(self._queries.dtype).unsqueeze(1)
+            ).flatten()
+            for q, r in zip(query.split(_PAIRS), row.split(_PAIRS), strict=True)
+        ]
+        scores = torch.cat([self._scores, *scored])
+        query, row = torch.cat([self._pairs[0], query]), torch.cat([self._pairs[1], row])
+        # by query, then the highest score first, then the first row first
+        order = torch.from_numpy(np.lexsort([x.cpu().numpy() for x in (row, -scores, query)]))
+        query, row, scores = (x[order.to(x.device)] for x in (query, row, scores))
+        place = torch.arange(len(query), device=query.device) - torch.searchsorted(query, query)
+        kept = place < self._k
+        self._pairs, self._scores = (query[kept], row[kept]), scores[kept]
+        self._waiting, self._n_waiting = [], 0

@@ -1,0 +1,138 @@
+"""Nearest-neighbour search over what a classifier has enrolled."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from numbers import Integral
+
+import torch
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from sk_fewshot._device import resolve_device
+from sk_fewshot._search import Similarity, log_sum_exp, nearest
+from sk_fewshot.classifiers._base import BaseFewShotClassifier
+from sk_fewshot.distances import pairwise_distances
+from sk_fewshot.heads._metric import MetricHead
+
+_LARGE = 1024  # classes: from here on the nearest is searched without all scores
+
+
+class GalleryClassifier(BaseFewShotClassifier):
+    """A classifier that compares queries with rows of a gallery, up to millions of them.
+
+    A subclass says what the gallery is (`_gallery`); its head has a `metric` and a `similarity`.
+    """
+
+    head_: MetricHead
+
+    @property
+    @abstractmethod
+    def _gallery(self) -> NDArray:
+        """The embeddings (n_rows, d) that queries are compared with."""
+
+    def kneighbors(self, X, n_neighbors=5, return_distance=True):
+        """Find the nearest enrolled embeddings.
+
+        Exact, and in memory that does not grow with n_queries times the number of embeddings.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features), (n_queries, H, W) or (n_queries, C, H, W)
+        n_neighbors : int, default=5
+        return_distance : bool, default=True
+
+        Returns
+        -------
+        distances : ndarray of shape (n_queries, n_neighbors)
+            By `metric`, the smallest first. Only if `return_distance`.
+        indices : ndarray of shape (n_queries, n_neighbors)
+            Of the embeddings; of two at the same distance the first comes first.
+
+        Raises
+        ------
+        TypeError
+            If `n_neighbors` is not an integer.
+        ValueError
+            If it is not between 1 and the number of embeddings.
+        """
+        check_is_fitted(self)
+        metric = self.head_.metric
+        scores, indices = self._nearest(
+            self._embed(X, reset=False),
+            n_neighbors,
+            lambda queries, rows: -pairwise_distances(queries, rows, metric),
+        )
+        return (-scores, indices) if return_distance else indices
+
+    def _nearest(
+        self, embeddings: NDArray, n_neighbors: int, similarity: Similarity | None = None
+    ) -> tuple[NDArray, NDArray]:
+        """Scores and indices, both (n_queries, n_neighbors); by default the head's similarity."""
+        n_rows = len(self._gallery)
+        if not isinstance(n_neighbors, Integral):
+            raise TypeError(
+                f"n_neighbors does not take {type(n_neighbors)} value, enter integer value"
+            )
+        if not 1 <= n_neighbors <= n_rows:
+            raise ValueError(
+                f"Expected 1 <= n_neighbors <= {n_rows}, the number of embeddings enrolled, "
+                f"but n_neighbors = {n_neighbors}."
+            )
+        queries, rows = self._on_device(embeddings)
+        with torch.inference_mode():
+            scores, indices = nearest(
+                queries,
+                rows,
+                n_neighbors,
+                metric=self.head_.metric,
+                similarity=similarity or self.head_.similarity,
+            )
+        return scores.cpu().numpy(), indices.cpu().numpy()
+
+    def _on_device(self, embeddings: NDArray) -> tuple[Tensor, Tensor]:
+        device = resolve_device(self.device)
+        self.head_.to(device)
+        return torch.from_numpy(embeddings).to(device), torch.from_dlpack(self._gallery).to(device)
+
+
+class OneRowAClass(GalleryClassifier):
+    """A gallery with one row for each class, so that the nearest row is the predicted class."""
+
+    def predict_top_k(self, X, k=5):
+        """Return the most probable classes and their probabilities.
+
+        The k largest of each row of `predict_proba`, in memory that does not grow with n_queries
+        times n_classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features), (n_queries, H, W) or (n_queries, C, H, W)
+        k : int, default=5
+            At most the number of classes.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_queries, k)
+            The most probable first.
+        probabilities : ndarray of shape (n_queries, k)
+            Among all classes.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `kneighbors`.
+        """
+        check_is_fitted(self)
+        embeddings = self._embed(X, reset=False)
+        scores, indices = self._nearest(embeddings, k)
+        with torch.inference_mode():
+            log_total = log_sum_exp(*self._on_device(embeddings), self.head_.similarity)
+        probabilities = (torch.from_numpy(scores) - log_total.cpu().unsqueeze(1)).exp().numpy()
+        return self.classes_[indices], probabilities
+
+    def _most_similar_class(self, embeddings):
+        if len(self.classes_) < _LARGE:
+            return super()._most_similar_class(embeddings)
+        return self._nearest(embeddings, 1)[1][:, 0]
