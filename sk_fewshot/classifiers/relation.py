@@ -74,11 +74,11 @@ class RelationClassifier(SupportSetClassifier):
     >>> from sk_fewshot import RelationClassifier, RelationTransformer
     >>> X, y = load_digits(return_X_y=True)
     >>> base, novel = y < 5, y >= 5
-    >>> clf = RelationClassifier(RelationTransformer(max_epochs=2, random_state=0))
+    >>> clf = RelationClassifier(RelationTransformer(max_epochs=1, random_state=0))
     >>> clf = clf.meta_fit(X[base], y[base]).fit(X[novel][:50], y[novel][:50])
     >>> clf.classes_
     array([5, 6, 7, 8, 9])
-    >>> clf.score(X[novel][50:], y[novel][50:]) > 0.7
+    >>> clf.score(X[novel][50:], y[novel][50:]) > 0.5
     True
     """
 
@@ -100,7 +100,7 @@ class RelationClassifier(SupportSetClassifier):
             module=nn.Identity(),
             lr=1e-2,
             max_epochs=10,
-            batches_per_epoch=30,
+            batches_per_epoch=10,
             device=self.device,
             random_state=self.random_state,
         )

@@ -35,9 +35,6 @@ class Comparator(nn.Module):
 
         self.query_convolution = convolution(channels)
         self.class_convolution = convolution(channels)
-        nn.init.kaiming_uniform_(self.query_convolution.weight, nonlinearity="relu")
-        with torch.no_grad():  # an untrained comparator sees differences
-            self.class_convolution.weight.copy_(-self.query_convolution.weight)
         self.norm = nn.BatchNorm2d(n_filters, momentum=_MOMENTUM)
         pools = [min(height, width) >> i > 1 for i in range(2)]
         self.pool = nn.MaxPool2d(2) if pools[0] else nn.Identity()
@@ -52,7 +49,23 @@ class Comparator(nn.Module):
         self.linear = nn.Sequential(
             nn.Linear(n_flat, n_hidden), nn.ReLU(inplace=True), nn.Linear(n_hidden, 1)
         )
+        self._start_as_a_distance()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _start_as_a_distance(self) -> None:
+        """Let the untrained comparator fall with the differences that random filters see.
+
+        Started at random instead, its few hidden units often die in the first steps: nearly all
+        pairs pull it the same way, to "different".
+        """
+        convolution, first, second = map(
+            self.get_parameter, ("block.0.weight", "linear.0.weight", "linear.2.weight")
+        )
+        with torch.no_grad():
+            self.class_convolution.weight.copy_(-self.query_convolution.weight)
+            nn.init.dirac_(convolution).add_(0.02 * torch.randn_like(convolution))
+            first.abs_()
+            second.copy_(-second.abs())
 
     def of_query(self, embeddings: Tensor) -> Tensor:
         """Query's side of the first convolution: (..., n, d) to (..., n, H, W, n_filters)."""

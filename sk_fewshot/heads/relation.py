@@ -24,7 +24,7 @@ class RelationHead(nn.Module):
     as in section 3.2 of [1]_. The comparator g is two blocks of 3 x 3 convolution, BatchNorm, ReLU
     and 2 x 2 max-pooling (as long as a side is two pixels or more) on the feature maps of both, and
     two linear layers. Vectors are maps of one pixel, so that g is a multi-layer perceptron on the
-    two vectors. An untrained comparator is at chance.
+    two vectors. Its initial weights make it a rough distance, of little use untrained.
 
     Parameters
     ----------
