@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import prod
+from math import prod, sqrt
 from numbers import Real
 from typing import ClassVar
 
@@ -42,7 +42,9 @@ class SiameseTransformer(BatchTransformer):
         come from `transform` with length 1.
     margin : float or None, default=None
         m, in units of the distance: pairs of different classes that are farther apart do not count.
-        None: 1. Belongs to "contrastive" and must be None with "bce".
+        None: for "euclidean" the square root of twice the embedding's length, the distance between
+        two random embeddings of variance 1, where training starts; 1 for the other metrics. The
+        paper leaves it open. Belongs to "contrastive" and must be None with "bce".
     classes_per_batch : int or None, default=None
         Classes a batch. None: as many as make a batch of about 72 examples.
     samples_per_class : int or None, default=None
@@ -202,7 +204,10 @@ class SiameseTransformer(BatchTransformer):
         return self.metric == "cosine"
 
     def _make_loss(self, n_classes, embedding_shape):
-        if self.loss == "contrastive":
-            return ContrastiveLoss(**given(self, "metric", "margin"))
-        refuse(self, ("margin",), loss="contrastive")
-        return PairBCELoss(prod(embedding_shape), **given(self, "metric"))
+        embedding_dim = prod(embedding_shape)
+        if self.loss == "bce":
+            refuse(self, ("margin",), loss="contrastive")
+            return PairBCELoss(embedding_dim, **given(self, "metric"))
+        euclidean = self.metric in (None, "euclidean")
+        margin = {"margin": sqrt(2 * embedding_dim)} if euclidean else {}
+        return ContrastiveLoss(**margin | given(self, "metric", "margin"))
