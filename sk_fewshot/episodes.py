@@ -73,7 +73,8 @@ class ClassBalancedSampler:
         if self._counts[smallest] < n_per_class:
             raise ValueError(
                 f"Every class needs at least {n_per_class} examples (support and query together), "
-                f"but class {self.classes_[smallest]!r} has n_samples={self._counts[smallest]}."
+                f"but class {self.classes_.tolist()[smallest]!r} has "
+                f"n_samples={self._counts[smallest]}."
             )
         self.n_way, self.n_per_class = n_way, n_per_class
         self._rows = np.argsort(codes, kind="stable")  # (n_samples,) grouped by class
@@ -174,9 +175,8 @@ class EpisodeSplit(BaseCrossValidator):
             Row indices, grouped by class.
         """
         for chunk in self.chunks(X, y):
-            for episode in chunk:
-                support, query = np.split(episode, [self.n_shot], axis=1)
-                yield support.ravel(), query.ravel()
+            support, query = chunk[:, :, : self.n_shot], chunk[:, :, self.n_shot :]
+            yield from zip(support.reshape(len(chunk), -1), query.reshape(len(chunk), -1))
 
     def chunks(self, X, y) -> Iterator[np.ndarray]:
         """Yield the same episodes as :meth:`split`, many at a time.
@@ -220,10 +220,9 @@ def _distinct_integers(n: np.ndarray, k: int, rng: np.random.Generator) -> np.nd
     of them where the draw is already in.
     """
     chosen = np.empty((k, *n.shape), dtype=np.intp)
-    uniform = rng.random(chosen.shape)
     for i in range(k):
         last = n - k + i
-        draw = (uniform[i] * (last + 1)).astype(np.intp)
+        draw = (rng.random(n.shape) * (last + 1)).astype(np.intp)
         taken = (chosen[:i] == draw).any(0)
         chosen[i] = np.where(taken, last, draw)
     return rng.permuted(np.moveaxis(chosen, 0, -1), axis=-1)

@@ -1,0 +1,85 @@
+"""Nearest of many prototypes against FAISS's flat index and scikit-learn.
+
+1,000 queries among 100,000 and 1,000,000 prototypes of 128 numbers. All must find the same
+prototypes. The floor is the matrix product alone, in the same chunks. Needs ``pip install
+faiss-cpu``.
+"""
+
+from __future__ import annotations
+
+import resource
+from functools import partial
+
+import faiss
+import numpy as np
+import torch
+from _report import arguments, interleaved, ratio, report
+from sklearn.metrics import pairwise_distances_argmin
+
+from sk_fewshot import PrototypicalClassifier
+
+N_QUERIES, D = 1000, 128
+
+
+def floor(queries: np.ndarray, rows: np.ndarray) -> None:
+    """Multiply, and no more."""
+    left = torch.from_numpy(queries)
+    out = torch.empty(len(queries), 512)
+    for chunk in torch.from_numpy(rows).split(512):
+        torch.mm(left, chunk.T, out=out[:, : len(chunk)])
+
+
+def enrolled(rows: np.ndarray) -> PrototypicalClassifier:
+    """Return a classifier with one example a class."""
+    clf = PrototypicalClassifier("passthrough").fit(rows[:2], [0, 1])
+    clf.classes_, clf.prototypes_ = np.arange(len(rows)), rows
+    return clf
+
+
+def peak_memory_mb() -> float:
+    """Return the most memory this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measure(rounds: int):
+    """Yield a row for each number of prototypes."""
+    rng = np.random.default_rng(0)
+    queries = rng.standard_normal((N_QUERIES, D), dtype=np.float32)
+    for n_rows in (100_000, 1_000_000):
+        rows = rng.standard_normal((n_rows, D), dtype=np.float32)
+        clf = enrolled(rows)
+        clf.predict(queries[:1])
+        before = peak_memory_mb()
+        ours = clf.predict(queries)
+        extra = peak_memory_mb() - before
+        index = faiss.IndexFlatL2(D)
+        index.add(rows)
+        assert (ours == index.search(queries, 1)[1][:, 0]).all(), "answers differ"
+        assert (ours == pairwise_distances_argmin(queries, rows)).all(), "answers differ"
+        seconds = interleaved(
+            rounds,
+            ours=partial(clf.predict, queries),
+            faiss=partial(index.search, queries, 1),
+            five=partial(clf.kneighbors, queries, 5),
+            faiss_five=partial(index.search, queries, 5),
+            floor=partial(floor, queries, rows),
+            sklearn=partial(pairwise_distances_argmin, queries, rows),
+        )
+        yield {
+            "prototypes": n_rows,
+            "ours_s": min(seconds["ours"]),
+            "faiss_s": min(seconds["faiss"]),
+            "sklearn_s": min(seconds["sklearn"]),
+            "floor_s": min(seconds["floor"]),
+            "of_faiss_time": 1 / ratio(seconds, "faiss"),
+            "of_faiss_time_5_neighbors": 1 / ratio(seconds, "faiss_five", "five"),
+            "over_sklearn": ratio(seconds, "sklearn"),
+            "over_floor": ratio(seconds, "floor"),
+            "extra_memory_MB": extra,
+        }
+
+
+if __name__ == "__main__":
+    given = arguments(__doc__)
+    faiss.omp_set_num_threads(1)
+    report("gallery", measure(given.rounds), given.json)
