@@ -54,7 +54,7 @@ def one_shot_accuracy(X, y):
 @every_loss
 def test__digits__learning_beats_pixels_and_the_untrained_network(transformer, digits):
     images, y = digits
-    X = images.reshape(len(images), -1)
+    X = images.reshape(len(images), -1).copy()
     train, test = slice(None, 1000), slice(1000, None)
     untrained = fitted(transformer, X[train], y[train], batches_per_epoch=1, lr=1e-9)
     trained = fitted(transformer, X[train], y[train], batches_per_epoch=200)
