@@ -1,0 +1,48 @@
+"""What ``import sk_fewshot`` costs beside ``import skorch, sklearn.base``, as whole processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import partial
+
+from _report import arguments, interleaved, ratio, report
+
+
+def start(statement: str) -> None:
+    """Run a statement in a fresh interpreter."""
+    subprocess.run([sys.executable, "-c", statement], check=True)
+
+
+def modules(statement: str) -> set[str]:
+    """Names of the modules that a statement imports."""
+    command = f"{statement}; import sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", command], check=True, capture_output=True, text=True
+    )
+    return set(done.stdout.split())
+
+
+def measure(rounds: int):
+    """Yield the one row."""
+    ours, peer = "import sk_fewshot", "import skorch, sklearn.base"
+    more = {name for name in modules(ours) - modules(peer) if not name.startswith("sk_fewshot")}
+    seconds = interleaved(
+        rounds,
+        ours=partial(start, ours),
+        peer=partial(start, peer),
+        floor=partial(start, "import torch"),
+    )
+    yield {
+        "ours_s": min(seconds["ours"]),
+        "skorch_s": min(seconds["peer"]),
+        "torch_s": min(seconds["floor"]),
+        "of_skorch_time": 1 / ratio(seconds, "peer"),
+        "further_modules": len(more),
+        "further_packages": sorted({".".join(name.split(".")[:2]) for name in more})[:40],
+    }
+
+
+if __name__ == "__main__":
+    given = arguments(__doc__)
+    report("import_time", measure(given.rounds), given.json)
