@@ -12,6 +12,8 @@ ROOT = Path(sk_fewshot.__file__).parent
 LAYERS = [
     {"_version", "_validation", "_random", "_device", "_chunks"},
     {"distances", "episodes"},
+    {"_inner_products"},
+    {"_search"},
     {"encoders", "augmentation", "heads"},
     {"losses"},
     {"_training"},

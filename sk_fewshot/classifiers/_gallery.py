@@ -13,7 +13,7 @@ from torch import Tensor
 from sk_fewshot._device import resolve_device
 from sk_fewshot._search import Similarity, log_sum_exp, nearest
 from sk_fewshot.classifiers._base import BaseFewShotClassifier
-from sk_fewshot.distances import pairwise_distances
+from sk_fewshot.distances import Metric, pairwise_distances
 from sk_fewshot.heads._metric import MetricHead
 
 _LARGE = 1024  # classes: from here on the nearest is searched without all scores
@@ -58,7 +58,7 @@ class GalleryClassifier(BaseFewShotClassifier):
             If it is not between 1 and the number of embeddings.
         """
         check_is_fitted(self)
-        metric = self.head_.metric
+        metric = self._metric
         scores, indices = self._nearest(
             self._embed(X, reset=False),
             n_neighbors,
@@ -66,10 +66,15 @@ class GalleryClassifier(BaseFewShotClassifier):
         )
         return (-scores, indices) if return_distance else indices
 
+    @property
+    def _metric(self) -> Metric:
+        """The distance by which queries are compared with the gallery."""
+        return self.head_.metric
+
     def _nearest(
-        self, embeddings: NDArray, n_neighbors: int, similarity: Similarity | None = None
+        self, embeddings: NDArray, n_neighbors: int, similarity: Similarity
     ) -> tuple[NDArray, NDArray]:
-        """Scores and indices, both (n_queries, n_neighbors); by default the head's similarity."""
+        """Scores and indices, both (n_queries, n_neighbors)."""
         n_rows = len(self._gallery)
         if not isinstance(n_neighbors, Integral):
             raise TypeError(
@@ -86,8 +91,8 @@ class GalleryClassifier(BaseFewShotClassifier):
                 queries,
                 rows,
                 n_neighbors,
-                metric=self.head_.metric,
-                similarity=similarity or self.head_.similarity,
+                metric=self._metric,
+                similarity=similarity,
             )
         return scores.cpu().numpy(), indices.cpu().numpy()
 
@@ -126,7 +131,7 @@ class OneRowAClass(GalleryClassifier):
         """
         check_is_fitted(self)
         embeddings = self._embed(X, reset=False)
-        scores, indices = self._nearest(embeddings, k)
+        scores, indices = self._nearest(embeddings, k, self.head_.similarity)
         with torch.inference_mode():
             log_total = log_sum_exp(*self._on_device(embeddings), self.head_.similarity)
         probabilities = (torch.from_numpy(scores) - log_total.cpu().unsqueeze(1)).exp().numpy()
@@ -135,4 +140,4 @@ class OneRowAClass(GalleryClassifier):
     def _most_similar_class(self, embeddings):
         if len(self.classes_) < _LARGE:
             return super()._most_similar_class(embeddings)
-        return self._nearest(embeddings, 1)[1][:, 0]
+        return self._nearest(embeddings, 1, self.head_.similarity)[1][:, 0]

@@ -6,12 +6,13 @@ from typing import ClassVar
 
 from sk_fewshot.classifiers._base import METRIC_CONSTRAINTS
 from sk_fewshot.classifiers._encoder import learned_head
+from sk_fewshot.classifiers._gallery import GalleryClassifier
 from sk_fewshot.classifiers._support import SupportSetClassifier
 from sk_fewshot.heads import MatchingHead
 from sk_fewshot.transformers import MatchingTransformer
 
 
-class MatchingClassifier(SupportSetClassifier):
+class MatchingClassifier(GalleryClassifier, SupportSetClassifier):
     r"""Label queries by the class whose support examples get most of their attention.
 
     .. math:: P(y = k \mid x, S) = \sum_{i : y_i = k} a(x, x_i), \qquad
@@ -104,3 +105,7 @@ class MatchingClassifier(SupportSetClassifier):
         if learned.metric == self.metric and self.temperature is None:
             return learned
         return MatchingHead(self.metric, self.temperature, learned.context)
+
+    @property
+    def _gallery(self):
+        return self.support_embeddings_

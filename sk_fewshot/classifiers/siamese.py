@@ -9,6 +9,7 @@ from torch import nn
 
 from sk_fewshot.classifiers._base import METRIC_CONSTRAINTS
 from sk_fewshot.classifiers._encoder import learned_head
+from sk_fewshot.classifiers._gallery import GalleryClassifier
 from sk_fewshot.classifiers._support import (
     SupportSetClassifier,
     check_two_examples_a_class,
@@ -18,7 +19,7 @@ from sk_fewshot.heads import SiameseHead
 from sk_fewshot.transformers import SiameseTransformer
 
 
-class SiameseClassifier(SupportSetClassifier):
+class SiameseClassifier(GalleryClassifier, SupportSetClassifier):
     r"""Label queries by the support example that is most probably the same.
 
     .. math:: y = y_{i^*}, \qquad i^* = \arg\max_i p(\mathrm{same} \mid x, x_i)
@@ -141,3 +142,14 @@ class SiameseClassifier(SupportSetClassifier):
         with torch.no_grad():
             head.comparator.weight /= torch.from_numpy(spread).to(head.comparator.weight)
         return head
+
+    @property
+    def _gallery(self):
+        return self.support_embeddings_
+
+    @property
+    def _metric(self):
+        comparator: Any = self.head_.comparator
+        if comparator is None:
+            return self.head_.metric
+        return lambda x, y: -nn.functional.logsigmoid(comparator.pair_logits(x, y))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from sk_fewshot import PrototypicalClassifier
+from sk_fewshot import MatchingClassifier, PrototypicalClassifier, SiameseClassifier
 
 METRICS = {
     "sqeuclidean": "sqeuclidean",
@@ -101,3 +101,26 @@ def test__kneighbors__refuses_other_numbers(k, error):
     rows, queries = gallery(3, 2)
     with pytest.raises(error, match="n_neighbors"):
         fitted(rows).kneighbors(queries, k)
+
+
+@pytest.mark.parametrize(
+    "clf", [MatchingClassifier("passthrough"), SiameseClassifier("passthrough", metric="euclidean")]
+)
+def test__kneighbors__of_support_sets_are_their_examples(clf):
+    rows, queries = gallery(1200, 4)
+    clf.fit(rows, np.arange(1200) % 40)
+    distances, indices = clf.kneighbors(queries, 6)
+    expected = cdist(queries.astype(float), clf.support_embeddings_.astype(float), clf.metric)
+    np.testing.assert_array_equal(indices, expected.argsort(axis=1)[:, :6])
+    np.testing.assert_allclose(distances, np.sort(expected, axis=1)[:, :6], rtol=1e-5, atol=1e-6)
+
+
+def test__kneighbors__of_a_learned_comparator_is_what_siamese_predicts():
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(4), 12)
+    X = (rng.normal(size=(4, 5))[y] * 4 + rng.normal(size=(48, 5))).astype(np.float32)
+    clf = SiameseClassifier("passthrough", random_state=0).fit(X[::2], y[::2])
+    distances, indices = clf.kneighbors(X[1::2], 1)
+    np.testing.assert_array_equal(clf.support_codes_[indices[:, 0]], clf.predict(X[1::2]))
+    best = clf.decision_function(X[1::2]).max(axis=1)
+    np.testing.assert_allclose(-distances[:, 0], best, rtol=1e-5)
