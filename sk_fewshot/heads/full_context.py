@@ -90,13 +90,18 @@ class FullContext(nn.Module):
     def of_queries(self, queries: Tensor, support: Tensor) -> Tensor:
         """Embed queries (..., n_queries, d) anew, given what :meth:`of_support` returned."""
         queries = self._cast(queries)
-        inputs = queries.flatten(0, -2)  # (b * n_queries, d)
-        hidden, cell = queries, torch.zeros_like(inputs)
+        of_input, of_read = self.attention_lstm.weight_ih.chunk(2, dim=1)  # (4 d, d) each
+        of_state = self.attention_lstm.weight_hh
+        bias = self.attention_lstm.bias_ih + self.attention_lstm.bias_hh
+        inputs = nn.functional.linear(queries, of_input, bias)  # (..., n_queries, 4 d)
+        reads = support @ of_read.mT  # (..., n_support, 4 d): a read-out is a mean of these
+        hidden, cell = queries, torch.zeros_like(queries)
         for _ in range(self.n_steps):
             attention = (hidden @ support.mT).softmax(-1)  # (..., n_queries, n_support)
-            read = torch.cat([inputs, (attention @ support).flatten(0, -2)], dim=-1)
-            output, cell = self.attention_lstm(read, (hidden.flatten(0, -2), cell))
-            hidden = output.view_as(queries) + queries
+            gates = inputs + attention @ reads + hidden @ of_state.mT
+            enter, keep, new, leave = gates.chunk(4, dim=-1)
+            cell = keep.sigmoid() * cell + enter.sigmoid() * new.tanh()
+            hidden = leave.sigmoid() * cell.tanh() + queries
         return hidden
 
     def _cast(self, embeddings: Tensor) -> Tensor:
