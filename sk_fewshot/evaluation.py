@@ -26,7 +26,7 @@ from sk_fewshot.episodes import EpisodeSplit
 __all__ = ["EpisodeScores", "episode_score"]
 
 _POSITIVE = Interval(Integral, 1, None, closed="left")
-_NUMBERS_A_STEP = 2**19  # embedding entries gathered at once: 2 MB, which stays in the cache
+_NUMBERS_A_STEP = 2**20  # embedding entries gathered at once: 4 MB
 _MOST_A_STEP = 64
 
 
