@@ -100,7 +100,7 @@ def methods() -> dict[str, BaseEstimator]:
         "Relation": RelationClassifier(
             RelationTransformer(n_way=20, n_shot=1, n_query=4, loss="softmax", **shared)
         ),
-        "Siamese": SiameseClassifier(SiameseTransformer(loss="bce", **shared)),
+        "Siamese": SiameseClassifier(SiameseTransformer(loss="bce", metric="cosine", **shared)),
         "Matching, full context": MatchingClassifier(
             MatchingTransformer(full_context=True, **EPISODES, **shared)
         ),

@@ -280,7 +280,6 @@ class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         if isinstance(self.encoder, str):
             return self.encoder
         if self._is_frozen():
-            check_is_fitted(self.encoder)
             return self.encoder
         if self.encoder is None:
             encoder = self._default_encoder()
