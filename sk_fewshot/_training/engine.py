@@ -10,12 +10,15 @@ import torch
 from skorch.callbacks import LRScheduler
 from skorch.helper import predefined_split
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm.auto import tqdm
 
 from sk_fewshot._training.data import ClassBalancedBatches, LabelledRows
 from sk_fewshot._training.net import EncoderNet, Interrupted, KeepBestEpoch, Progress, SeedEpochs
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+
+_STATISTICS_BATCHES = 50
 
 
 def train(
@@ -41,7 +44,9 @@ def train(
 
     Torch's generator must be lent by :func:`sk_fewshot._random.borrowed_generator`. The learning
     rate falls to 0 along half a cosine. With `validation`, the weights of the epoch with the lowest
-    validation loss are kept, and training stops when it has not fallen for ten epochs.
+    validation loss are kept, and training stops when it has not fallen for ten epochs. With
+    `augment`, BatchNorm's running statistics are in the end taken anew from examples that are not
+    augmented, as those to be embedded later are not.
 
     Returns
     -------
@@ -103,9 +108,21 @@ def train(
     with bar:
         net = EncoderNet(encoder, loss, **settings)
         try:
-            return net.fit(data)
+            net.fit(data)
         except Interrupted:
             raise KeyboardInterrupt from None
+    if augment is not None:
+        _renew_statistics(
+            net,
+            ClassBalancedBatches(
+                data,
+                n_way * n_per_class,
+                n_per_class=n_per_class,
+                n_batches=min(batches_per_epoch, _STATISTICS_BATCHES),
+                seed=seed,
+            ),
+        )
+    return net
 
 
 def split_classes(
@@ -140,3 +157,19 @@ def split_classes(
         )
     held_out = np.isin(y, rng.permutation(n_classes)[:n_held_out])
     return ~held_out, held_out
+
+
+@torch.no_grad()
+def _renew_statistics(net: EncoderNet, batches: ClassBalancedBatches) -> None:
+    """Set BatchNorm's running statistics to the mean over these batches."""
+    encoder = net.module_.eval()
+    norms = [module for module in encoder.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.train().reset_running_stats()
+        norm.momentum = None  # a cumulative mean
+    if norms:
+        for examples, _ in batches:
+            encoder(examples)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.eval().momentum = momentum

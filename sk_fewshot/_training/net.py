@@ -34,7 +34,7 @@ class EncoderNet(NeuralNet):
 
     def __init__(self, *args, validation_criterion: nn.Module | None = None, **kwargs):
         super().__init__(*args, **kwargs)
-        vars(self)["validation_criterion"] = validation_criterion  # skorch refuses modules here
+        self.__dict__["validation_criterion"] = validation_criterion  # skorch refuses modules
 
     def get_loss(self, y_pred, y_true, X=None, training=False) -> Tensor:
         """Return the loss of a batch of embeddings, which must be finite."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral
+from typing import Any
 
 import torch
 from sklearn.utils._param_validation import Interval
@@ -39,6 +40,8 @@ class EpisodeLoss(nn.Module):
     >>> EpisodeLoss(PrototypicalHead(), n_shot=1)(embeddings, torch.tensor([0, 0, 1, 1])) < 1e-6
     tensor(True)
     """
+
+    head: Any
 
     def __init__(self, head: nn.Module, n_shot: int = 1):
         super().__init__()
