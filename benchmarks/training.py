@@ -1,7 +1,8 @@
 """Training step of the engine against a plain PyTorch loop of the same network.
 
-Both run the same steps on the same batches from the same weights, interleaved, one thread, and their
-first losses must agree (later ones drift apart by rounding, which Adam amplifies). Prints the median time of a step of each and their ratio.
+Both run the same steps on the same batches from the same weights, interleaved, one thread, and
+their first losses must agree (later ones drift apart by rounding, which Adam amplifies).
+Prints the median time of a step of each and their ratio.
 
     OMP_NUM_THREADS=1 python benchmarks/training.py
 """

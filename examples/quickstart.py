@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 from sklearn.datasets import load_digits
+from torch import nn
 
 from sk_fewshot import PrototypicalClassifier, PrototypicalTransformer, episode_score
 from sk_fewshot.augmentation import RandomAffine, symmetries_as_classes
@@ -19,11 +20,34 @@ from sk_fewshot.augmentation import RandomAffine, symmetries_as_classes
 SHOTS = (1, 5)
 
 
+def small_network():
+    """Two convolutions: enough for 8 x 8 pixels and five digits to learn from."""
+    return nn.Sequential(
+        nn.Conv2d(1, 64, 3, padding=1),
+        nn.BatchNorm2d(64),
+        nn.ReLU(),
+        nn.Conv2d(64, 64, 3, padding=1),
+        nn.BatchNorm2d(64),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Flatten(),
+    )
+
+
 def meta_trained(X, y, seed):
     """A classifier that has learned to compare on the given classes."""
     X, y = symmetries_as_classes(X, y, kind="dihedral")  # 5 digits become 40 classes
-    encoder = PrototypicalTransformer(augment=RandomAffine(), verbose=1)
-    return PrototypicalClassifier(encoder, random_state=seed).meta_fit(X, y)
+    encoder = PrototypicalTransformer(
+        metric="euclidean",
+        module=small_network,
+        augment=RandomAffine(),
+        optimizer="adamw",
+        net_params={"optimizer__weight_decay": 0.05},
+        max_epochs=10,
+        verbose=1,
+    )
+    clf = PrototypicalClassifier(encoder, metric="euclidean", random_state=seed)
+    return clf.meta_fit(X, y)
 
 
 def scores(clf, X, y):
@@ -79,7 +103,9 @@ def main():
     learned = [scores(clf, X[novel], y[novel]) for clf in models]
     print(f"\nAccuracy on the digits 5 to 9, 5-way, 1,000 episodes, {n_seeds} seed(s):\n")
     print(f"{'':24}" + "".join(f"{f'{k}-shot':>16}" for k in SHOTS))
-    print(f"{'raw pixels':24}" + "".join(f"{s.mean:9.3f} ± {s.confidence_interval:.3f}" for s in raw))
+    print(
+        f"{'raw pixels':24}" + "".join(f"{s.mean:9.3f} ± {s.confidence_interval:.3f}" for s in raw)
+    )
     columns = [
         (np.mean([s.mean for s in column]), np.mean([s.confidence_interval for s in column]))
         for column in zip(*learned)

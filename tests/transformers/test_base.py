@@ -234,9 +234,9 @@ def test_absent_cuda_is_named(flat):
 
 def test_training_needs_two_classes_of_two_examples(flat):
     X, y = flat
-    with pytest.raises(ValueError, match="at least two classes .* got 1 class: np.int64"):
+    with pytest.raises(ValueError, match=r"at least two classes .* got 1 class: np.int64"):
         PrototypicalTransformer(**TINY).fit(X, np.ones_like(y))
-    with pytest.raises(ValueError, match="smallest class has n_samples=1.* meta_fit"):
+    with pytest.raises(ValueError, match=r"smallest class has n_samples=1.* meta_fit"):
         PrototypicalTransformer(**TINY).fit(X[:5], [0, 0, 1, 1, 2])
     with pytest.raises(ValueError, match="Unknown label type: continuous"):
         PrototypicalTransformer(**TINY).fit(X, np.linspace(0, 1, 40))
