@@ -1,0 +1,222 @@
+"""Faces of people never seen in training: every transformer on Olivetti faces.
+
+People 0 to 19 are for training, 20 to 39 for the test. For each method, over three seeds:
+
+- all pairs of the 200 test faces: equal error rate (EER) and true accept rate at 1% false accepts
+  (TAR), by the distance of the embeddings;
+- 20-way 1-shot and 5-shot accuracy of the nearest prototype, over 1000 episodes.
+
+Faces are 32 x 32 and standardised one by one; half of the training faces are mirrored, and a face
+is embedded as the mean of itself and its mirror image. Next to the methods stand pixels and
+whitened principal components, of the 64 x 64 faces as they come and with the same preparation.
+
+How the settings were chosen: ``--tune`` splits the training people into two halves of ten, trains
+on one half and scores the other, both ways round, and prints the mean scores of what was tried
+beside the setting that was chosen. The test people take no part in it.
+
+    python benchmarks/olivetti.py
+    python benchmarks/olivetti.py --tune
+
+One thread. Finished fits are kept in ``--output`` and skipped when the script is started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.datasets import fetch_olivetti_faces
+from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
+from sklearn.preprocessing import FunctionTransformer
+
+from sk_fewshot import (
+    AMSoftmaxTransformer,
+    ArcFaceTransformer,
+    PrototypicalClassifier,
+    PrototypicalTransformer,
+    SiameseTransformer,
+    SphereFaceTransformer,
+    TripletTransformer,
+    episode_score,
+)
+from sk_fewshot.augmentation import RandomAffine
+from sk_fewshot.distances import pairwise_distances
+from sk_fewshot.encoders import Conv4
+from sk_fewshot.metrics import equal_error_rate, true_accept_rate
+
+HERE = Path(__file__).resolve().parent
+SHARED_FACES = HERE.parents[1] / "shared" / "data" / "scikit_learn_data"
+SIDE = 32
+N_SEEDS = 3
+COLUMNS = ("EER", "TAR", "1-shot", "5-shot", "seconds")
+
+TRAINING = {
+    "image_shape": (1, SIDE, SIDE),
+    "module": Conv4,
+    "module_params": {"n_filters": 32, "n_poolings": 3},
+    "augment": RandomAffine(translate=0.05, padding_mode="border", flip=0.5),
+    "batches_per_epoch": 50,
+    "max_epochs": 8,
+}
+WHITENED = PCA(80, whiten=True, svd_solver="full")
+UNPREPARED = {  # name: (encoder, metric)
+    "pixels as they come": (FunctionTransformer(), "sqeuclidean"),
+    "PCA as they come": (WHITENED, "cosine"),
+}
+METHODS = {
+    "pixels": (FunctionTransformer(), "sqeuclidean"),
+    "whitened PCA": (WHITENED, "cosine"),
+    "Siamese": (SiameseTransformer(metric="cosine", margin=0.3, **TRAINING), "cosine"),
+    "Triplet": (TripletTransformer(mining="hard", **TRAINING), "cosine"),
+    "SphereFace": (SphereFaceTransformer(**TRAINING), "cosine"),
+    "AM-Softmax": (AMSoftmaxTransformer(**TRAINING), "cosine"),
+    "ArcFace": (ArcFaceTransformer(**TRAINING), "cosine"),
+    "Prototypical": (PrototypicalTransformer(n_query=4, **TRAINING), "sqeuclidean"),
+}
+STRONGER = RandomAffine(15, 0.1, (0.8, 1.2), 10, padding_mode="border", flip=0.5)
+BRIEF = {"max_epochs": 5}
+TRIED = {  # beside the setting chosen, all with the shorter training
+    "PCA, 20 components": ("whitened PCA", {"n_components": 20}),
+    "PCA, 40 components": ("whitened PCA", {"n_components": 40}),
+    "PCA, 80 components": ("whitened PCA", {}),
+    "AM-Softmax": ("AM-Softmax", BRIEF),
+    "  four poolings": ("AM-Softmax", {**BRIEF, "module_params": {"n_filters": 32}}),
+    "  two poolings": (
+        "AM-Softmax",
+        {**BRIEF, "module_params": {"n_filters": 32, "n_poolings": 2}},
+    ),
+    "  64 filters": ("AM-Softmax", {**BRIEF, "module_params": {"n_poolings": 3}}),
+    "  64 numbers": ("AM-Softmax", {**BRIEF, "embedding_dim": 64}),
+    "  lr=3e-3": ("AM-Softmax", {**BRIEF, "lr": 3e-3}),
+    "  stronger changes": ("AM-Softmax", {**BRIEF, "augment": STRONGER}),
+    "ArcFace": ("ArcFace", BRIEF),
+    "  margin=0.3": ("ArcFace", {**BRIEF, "margin": 0.3}),
+    "Triplet, hard": ("Triplet", BRIEF),
+    "  semihard": ("Triplet", {**BRIEF, "mining": "semihard"}),
+    "  all, margin=0.5": ("Triplet", {**BRIEF, "mining": "all", "margin": 0.5}),
+    "Siamese, margin=0.3": ("Siamese", BRIEF),
+    "  margin=0.5": ("Siamese", {**BRIEF, "margin": 0.5}),
+    "  margin=1": ("Siamese", {**BRIEF, "margin": 1}),
+    "  Euclidean": ("Siamese", {**BRIEF, "metric": "euclidean", "margin": None}),
+    "  bce": ("Siamese", {**BRIEF, "loss": "bce", "margin": None}),
+    "SphereFace": ("SphereFace", BRIEF),
+    "  stronger changes, 8 epochs": ("SphereFace", {"augment": STRONGER}),
+}
+
+
+class MirrorAveraged(TransformerMixin, BaseEstimator):
+    """Mean embedding of an image and of its mirror image, by any transformer."""
+
+    def __init__(self, encoder):
+        self.encoder = encoder
+
+    def fit(self, X, y):
+        """Fit the encoder on the images (n, SIDE * SIDE) as they are."""
+        self.encoder_ = clone(self.encoder).fit(X, y)
+        return self
+
+    def transform(self, X):
+        """Embed images."""
+        mirrored = np.ascontiguousarray(X.reshape(-1, SIDE, SIDE)[..., ::-1]).reshape(len(X), -1)
+        return (self.encoder_.transform(X) + self.encoder_.transform(mirrored)) / 2
+
+
+def load_faces() -> tuple[np.ndarray, np.ndarray]:
+    """Faces (400, 64 * 64) in [0, 1], and their people, 0 to 39."""
+    home = SHARED_FACES if SHARED_FACES.is_dir() else None
+    bunch = fetch_olivetti_faces(data_home=home, download_if_missing=home is None)
+    return bunch.data.astype(np.float32), bunch.target
+
+
+def prepared(faces: np.ndarray) -> np.ndarray:
+    """Faces (n, SIDE * SIDE), each of mean 0 and variance 1."""
+    faces = faces.reshape(-1, SIDE, 2, SIDE, 2).mean((2, 4)).reshape(len(faces), -1)
+    faces -= faces.mean(1, keepdims=True)
+    return faces / faces.std(1, keepdims=True)
+
+
+def scores(encoder, metric: str, X: np.ndarray, y: np.ndarray) -> list[float]:
+    """EER, TAR at 1%, 1-shot and 5-shot accuracy over all people of y."""
+    embeddings = torch.from_numpy(encoder.transform(X))
+    i, j = np.triu_indices(len(y), k=1)
+    alike = -pairwise_distances(embeddings, embeddings, metric).numpy()[i, j]
+    same = (y[i] == y[j]).astype(int)
+    clf = PrototypicalClassifier(FrozenEstimator(encoder), metric=metric)
+    n_way = len(np.unique(y))
+    accuracies = [
+        episode_score(
+            clf, X, y, n_way=n_way, n_shot=k, n_query=5, n_episodes=1000, random_state=0
+        ).mean
+        for k in (1, 5)
+    ]
+    return [equal_error_rate(same, alike), true_accept_rate(same, alike), *accuracies]
+
+
+def fit_and_score(name: str, changes: dict, seed: int, train, test) -> list[float]:
+    """Scores on the people of `test`, and processor seconds of the training."""
+    encoder, metric = METHODS[name]
+    encoder = clone(encoder).set_params(**changes)
+    if "random_state" in encoder.get_params():
+        encoder.set_params(random_state=seed)
+    if changes.get("metric") == "euclidean":
+        metric = "sqeuclidean"
+    start = time.process_time()
+    encoder = MirrorAveraged(encoder).fit(*train)
+    seconds = time.process_time() - start
+    return [*scores(encoder, metric, *test), seconds]
+
+
+def tune(X: np.ndarray, y: np.ndarray) -> None:
+    """Print the validation table."""
+    halves = np.array_split(np.random.RandomState(0).permutation(20), 2)
+    for title, (name, changes) in TRIED.items():
+        rows = []
+        for judged in halves:
+            test = np.isin(y, judged)
+            rows.append(fit_and_score(name, changes, 0, (X[~test], y[~test]), (X[test], y[test])))
+        print_row(title, np.mean(rows, axis=0))
+
+
+def print_row(title: str, values) -> None:
+    """Print a row of the table."""
+    print(f"{title:25}", *(f"{value:8.3f}" for value in values), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tune", action="store_true", help="print the validation table")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--output", type=Path, default=HERE / "results" / "olivetti.json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    raw, y = load_faces()
+    X, train = prepared(raw), y < 20
+    print(f"{'':25}", *(f"{column:>8}" for column in COLUMNS))
+    if arguments.tune:
+        return tune(X[train], y[train])
+    for name, (encoder, metric) in UNPREPARED.items():
+        fitted = clone(encoder).fit(raw[train])
+        print_row(name, scores(fitted, metric, raw[~train], y[~train]))
+    finished = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
+    for name in arguments.methods:
+        rows = finished.setdefault(name, [])
+        n_seeds = N_SEEDS if hasattr(METHODS[name][0], "max_epochs") else 1
+        for seed in range(len(rows), n_seeds):
+            rows.append(fit_and_score(name, {}, seed, (X[train], y[train]), (X[~train], y[~train])))
+            arguments.output.parent.mkdir(exist_ok=True)
+            arguments.output.write_text(json.dumps(finished, indent=1) + "\n")
+        print_row(name, np.mean(rows, axis=0))
+        if n_seeds > 1:
+            print_row("  +- half the range", np.ptp(rows, axis=0) / 2)
+
+
+if __name__ == "__main__":
+    main()
