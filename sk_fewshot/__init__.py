@@ -10,6 +10,7 @@ from sk_fewshot.classifiers import (
 )
 from sk_fewshot.episodes import EpisodeSplit
 from sk_fewshot.evaluation import EpisodeScores, episode_score
+from sk_fewshot.persistence import load, save
 from sk_fewshot.transformers import (
     AMSoftmaxTransformer,
     ArcFaceTransformer,
@@ -39,4 +40,6 @@ __all__ = [
     "TripletTransformer",
     "__version__",
     "episode_score",
+    "load",
+    "save",
 ]

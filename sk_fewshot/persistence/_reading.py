@@ -1,0 +1,336 @@
+"""From a file to an estimator."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
+from torch import Tensor, nn
+
+from sk_fewshot._random import borrowed_generator
+from sk_fewshot.persistence._container import InvalidFileError, unpack
+from sk_fewshot.persistence._known import (
+    CALLABLES,
+    ESTIMATORS,
+    FORMAT,
+    OBJECTS,
+    VERSIONS,
+    make_encoder,
+    make_object,
+    may_be_fitted,
+    modules_within,
+    own_state,
+)
+from sk_fewshot.transformers._base import BaseTransformer
+
+_LARGEST_CODE_POINT = 0x10FFFF
+
+
+def load(path: str | os.PathLike, *, modules: Iterable[Callable] = ()) -> Any:
+    """Load an estimator that :func:`save` wrote.
+
+    No code comes from the file: it can only name classes of this package, a few of scikit-learn and
+    torch, and those that you pass. All of it is checked: a checksum against damage, names,
+    parameters, shapes and types against malice. That makes a file of others safe to open; whether
+    its estimator decides well, nobody can tell from the file.
+
+    Unlike this, ``pickle.load``, ``joblib.load`` and ``torch.load(weights_only=False)`` run what
+    the file tells them to: never use them on files that you did not write yourself.
+
+    Parameters
+    ----------
+    path : str or path-like
+    modules : iterable of classes and functions, default=()
+        Your own that the estimator was made with, as `module`, `metric`, `augment` or `optimizer`.
+        The file names them by their ``__qualname__``. Their code is run, with arguments from the
+        file.
+
+    Returns
+    -------
+    estimator
+        As it was saved, on the CPU.
+
+    Raises
+    ------
+    InvalidFileError
+        A ValueError: the file is damaged or hostile, or names what is not in `modules`.
+    TypeError, ValueError
+        If `modules` are no classes and functions, or two have the same name.
+    OSError
+        If the file cannot be read.
+
+    Warns
+    -----
+    UserWarning
+        If it was saved with another major.minor version of sk_fewshot, torch or scikit-learn.
+
+    See Also
+    --------
+    save : Writes the file; has an example.
+    """
+    own = _by_name(modules)
+    content = Path(path).read_bytes()
+    with _refusing(f"{os.fspath(path)!r} is not a file that load accepts: "):
+        structure, tensors = unpack(content)
+        _check_keys(structure, {"format", "versions", "estimator"})
+        if structure["format"] != FORMAT:
+            raise InvalidFileError(f"its format must be {FORMAT}, got {structure['format']!r}.")
+        others = _other_versions(structure["versions"])
+    if others:
+        warnings.warn(
+            f"{os.fspath(path)!r} was saved with {', '.join(others)}. Its predictions may differ.",
+            UserWarning,
+            stacklevel=2,
+        )
+    with _refusing(f"{os.fspath(path)!r} is not a file that load accepts: "):
+        return restore(structure["estimator"], tensors, own)
+
+
+def restore(node: Any, tensors: Mapping[str, Tensor], own: Mapping[str, Any]) -> BaseEstimator:
+    """Make the estimator that a JSON node describes.
+
+    Raises
+    ------
+    InvalidFileError
+        If it describes none, or not all tensors belong to it.
+    """
+    with _refusing(""), borrowed_generator(torch.device("cpu")):
+        reader = _Reader(tensors, own)
+        estimator = reader.value(node)
+        if not isinstance(estimator, BaseEstimator):
+            raise InvalidFileError("it does not hold an estimator.")
+        reader.check_all_used()
+    return estimator
+
+
+class _Reader:
+    """Turns JSON nodes into what they describe, each tensor used once."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], own: Mapping[str, Any]) -> None:
+        self._tensors = dict(tensors)
+        self._own = own
+        self._made: list[Any] = []
+        self._readers: dict[str, Callable[[Any], Any]] = {
+            "array": self._array,
+            "device": torch.device,
+            "dict": self._named,
+            "estimator": self._estimator,
+            "float": {"inf": np.inf, "-inf": -np.inf, "nan": np.nan}.__getitem__,
+            "known": CALLABLES.__getitem__,
+            "object": self._object,
+            "objects": self._labels,
+            "ref": self._reference,
+            "scalar": self._scalar,
+            "text": self._text,
+            "tuple": self._tuple,
+            "user": self._user,
+        }
+
+    def value(self, node: Any) -> Any:
+        """Return what a node describes."""
+        if isinstance(node, list):
+            return [self.value(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        ((kind, content),) = node.items()
+        return self._readers[kind](content)
+
+    def check_all_used(self) -> None:
+        """Check that no tensor is left."""
+        if self._tensors:
+            raise InvalidFileError(f"it has extra tensors: {sorted(self._tensors)[:3]}.")
+
+    def _named(self, content: Any) -> dict[str, Any]:
+        return {name: self.value(node) for name, node in content.items()}
+
+    def _tuple(self, content: Any) -> tuple:
+        _check_type(content, list)
+        return tuple(self.value(item) for item in content)
+
+    def _reference(self, index: Any) -> Any:
+        if type(index) is not int or not 0 <= index < len(self._made):
+            raise InvalidFileError(f"it refers to what it does not hold, {index!r}.")
+        return self._made[index]
+
+    def _user(self, name: Any) -> Any:
+        if name not in self._own:
+            raise InvalidFileError(
+                f"it was saved with {name!r}; pass that class or function by modules=({name},)."
+            )
+        return self._own[name]
+
+    def _scalar(self, name: Any) -> Any:
+        array = self._tensors.pop(name).numpy()
+        if array.ndim:
+            raise InvalidFileError(f"{name} must be a scalar, got shape {array.shape}.")
+        return array[()]
+
+    def _array(self, content: Any) -> np.ndarray:
+        name, order = content
+        array = self._tensors.pop(name).numpy().copy()
+        return {"C": array, "F": array.T}[order]
+
+    def _text(self, name: Any) -> np.ndarray:
+        codes = self._tensors.pop(name).numpy().copy()  # (..., width)
+        if codes.dtype != np.int32 or codes.ndim < 2 or not codes.shape[-1]:
+            raise InvalidFileError(f"{name} is no array of strings.")
+        if codes.size and not 0 <= codes.min() <= codes.max() <= _LARGEST_CODE_POINT:
+            raise InvalidFileError(f"{name} holds what are no characters.")
+        return codes.view(f"U{codes.shape[-1]}")[..., 0]
+
+    def _labels(self, items: Any) -> np.ndarray:
+        _check_type(items, list)
+        if any(type(item) not in (str, int, bool) for item in items):
+            raise InvalidFileError("an array of objects must hold labels.")
+        labels = np.empty(len(items), dtype=object)
+        labels[:] = items
+        return labels
+
+    def _object(self, content: Any) -> Any:
+        _check_keys(content, {"class", "arguments", "state"})
+        cls = OBJECTS[content["class"]]
+        arguments = self._named(content["arguments"])
+        state = self._state(content["state"])
+
+        def make() -> Any:
+            return make_object(cls, arguments)
+
+        if issubclass(cls, nn.Module):
+            made = _with_state(make, state, modules_within(arguments), trusted=False)
+        else:
+            made = make()
+        self._made.append(made)
+        return made
+
+    def _estimator(self, content: Any) -> BaseEstimator:
+        _check_keys(content, {"class", "params", "fitted", "encoder"})
+        cls = ESTIMATORS[content["class"]]
+        params = self._named(content["params"])
+        if unknown := params.keys() - set(cls._get_param_names()):
+            raise InvalidFileError(f"{cls.__name__} has no parameters {sorted(unknown)}.")
+        estimator = cls(**params)
+        _check_params(estimator)
+        for name, value in self._named(content["fitted"]).items():
+            if not may_be_fitted(estimator, name):
+                raise InvalidFileError(f"{cls.__name__} has no fitted attribute {name!r}.")
+            setattr(estimator, name, value)
+        if content["encoder"] is not None:
+            _check_type(estimator, BaseTransformer)
+            estimator.module_ = _with_state(
+                lambda: make_encoder(estimator),
+                self._state(content["encoder"]),
+                parts=(),
+                trusted=estimator.module in self._own.values(),
+            )
+        self._made.append(estimator)
+        return estimator
+
+    def _state(self, names: Any) -> dict[str, Tensor]:
+        return {name: self._tensors.pop(tensor) for name, tensor in names.items()}
+
+
+def _with_state(
+    make: Callable[[], nn.Module],
+    state: dict[str, Tensor],
+    parts: Iterable[nn.Module],
+    *,
+    trusted: bool,
+) -> nn.Module:
+    """Make a module and load its state; `parts` have theirs already.
+
+    It is first made without memory, so that sizes that the state does not have cost nothing. Only a
+    class that the caller vouches for may be unable to.
+    """
+    try:
+        with torch.device("meta"):
+            rehearsal = make()
+        _check_state(own_state(rehearsal, parts), state)
+    except InvalidFileError:
+        raise
+    except Exception:
+        if not trusted:
+            raise
+    module = make().cpu()
+    _check_state(own_state(module, parts), state)
+    module.load_state_dict({**module.state_dict(), **state}, strict=True)
+    return module.eval()
+
+
+def _check_state(expected: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+    if expected.keys() != state.keys():
+        differing = sorted(expected.keys() ^ state.keys())
+        raise InvalidFileError(f"a module and its tensors differ in {differing[:3]}.")
+    for name, tensor in expected.items():
+        wanted, got = ((t.dtype, tuple(t.shape)) for t in (tensor, state[name]))
+        if wanted != got:
+            raise InvalidFileError(f"the tensor {name} of a module must be {wanted}, got {got}.")
+
+
+def _check_params(estimator: BaseEstimator) -> None:
+    """Check parameters as `fit` would, and those that it takes on trust."""
+    if isinstance(estimator, FrozenEstimator):
+        _check_type(estimator.estimator, BaseEstimator)
+        return
+    estimator._validate_params()
+    if isinstance(estimator, Pipeline):
+        _check_type(estimator.memory, type(None))  # a folder of pickles
+        for name, step in estimator.steps:
+            _check_type(name, str)
+            if step not in (None, "passthrough"):
+                _check_type(step, BaseEstimator)
+
+
+def _check_keys(node: Any, keys: set[str]) -> None:
+    _check_type(node, dict)
+    if node.keys() != keys:
+        raise InvalidFileError(f"it must have {sorted(keys)} where it has {sorted(node)[:5]}.")
+
+
+def _check_type(value: Any, cls: type) -> None:
+    if not isinstance(value, cls):
+        raise InvalidFileError(f"it has a {type(value).__name__} in place of a {cls.__name__}.")
+
+
+def _other_versions(saved: Any) -> list[str]:
+    """Say which versions differ in major.minor."""
+    _check_keys(saved, set(VERSIONS))
+    for version in saved.values():
+        if not re.fullmatch(r"\d{1,6}\.\d{1,6}[\w.+-]{0,40}", version, re.ASCII):
+            raise InvalidFileError("a version is malformed.")
+    return [
+        f"{name} {saved[name]} (here {version})"
+        for name, version in VERSIONS.items()
+        if saved[name].split(".")[:2] != version.split(".")[:2]
+    ]
+
+
+def _by_name(modules: Iterable[Callable]) -> dict[str, Any]:
+    own: dict[str, Any] = {}
+    for module in modules:
+        if not isinstance(module, type | FunctionType):
+            raise TypeError(f"modules must be classes and functions, got {module!r}.")
+        if own.setdefault(module.__qualname__, module) is not module:
+            raise ValueError(f"modules has two of the name {module.__qualname__!r}.")
+    return own
+
+
+@contextmanager
+def _refusing(prefix: str) -> Iterator[None]:
+    """Turn every error into an InvalidFileError: what a wrong file can raise has no end."""
+    try:
+        yield
+    except InvalidFileError as error:
+        raise InvalidFileError(f"{prefix}{error}") from error.__cause__
+    except Exception as error:
+        raise InvalidFileError(f"{prefix}{type(error).__name__}: {str(error)[:300]}") from error
