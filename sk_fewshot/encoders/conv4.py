@@ -33,9 +33,10 @@ class Conv4(nn.Module):
     n_filters : int, default=64
         Filters of each convolution.
     n_poolings : int or None, default=None
-        How many blocks, counted from the first, end in a max-pooling. None pools in all four, or
-        fewer times where a side of the image is down to one pixel (8 x 8: three times). 2 is the
-        embedding network of Relation Networks [3]_.
+        How many blocks end in a max-pooling. None: all four, or, for images with a side below 16
+        pixels, as many as leave maps of 2 pixels a side (8 x 8: two). Where they are fewer than
+        four, the first blocks pool, as in the embedding network of Relation Networks [3]_ (2); in
+        images below 16 pixels the last ones, so that a small image keeps its detail for longer.
 
     Attributes
     ----------
@@ -91,16 +92,22 @@ class Conv4(nn.Module):
         self.image_shape = _checked_shape(image_shape)
         channels, height, width = self.image_shape
         possible = min(N_BLOCKS, int(math.log2(min(height, width))))
+        is_small = possible < N_BLOCKS
         if n_poolings is None:
-            n_poolings = possible
+            n_poolings = max(possible - is_small, 0)
         elif n_poolings > possible:
             raise ValueError(
                 f"n_poolings must be at most {possible} for images of {height} x {width} pixels, "
                 f"got {n_poolings}."
             )
+        first = N_BLOCKS - n_poolings if is_small else 0
         self.blocks = nn.Sequential(
             *(
-                _block(channels if i == 0 else n_filters, n_filters, pool=i < n_poolings)
+                _block(
+                    channels if i == 0 else n_filters,
+                    n_filters,
+                    pool=first <= i < first + n_poolings,
+                )
                 for i in range(N_BLOCKS)
             )
         )

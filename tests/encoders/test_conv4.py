@@ -4,7 +4,6 @@ import pickle
 
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from sk_fewshot.encoders import Conv4
@@ -14,13 +13,13 @@ def images(*shape, seed=0):
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def papers_order(module, x, n_poolings):
+def papers_order(module, x, pools):
     """Convolution, BatchNorm, ReLU, max-pooling in ordinary memory, by functions."""
-    for i, (convolution, norm, *_) in enumerate(module.blocks):
+    for (convolution, norm, *_), pool in zip(module.blocks, pools, strict=True):
         x = F.conv2d(x.contiguous(), convolution.weight.contiguous(), padding=1)
         x = F.batch_norm(x, None, None, norm.weight, norm.bias, training=True)
         x = F.relu(x)
-        x = F.max_pool2d(x, 2) if i < n_poolings else x
+        x = F.max_pool2d(x, 2) if pool else x
     return x.reshape(len(x), -1)
 
 
@@ -29,10 +28,12 @@ def papers_order(module, x, n_poolings):
     [
         ((1, 28, 28), None, (64, 1, 1)),
         ((3, 84, 84), None, (64, 5, 5)),
-        ((1, 8, 8), None, (64, 1, 1)),
-        ((1, 8, 8), 2, (64, 2, 2)),
+        ((1, 16, 16), None, (64, 1, 1)),
+        ((1, 8, 8), None, (64, 2, 2)),
+        ((1, 8, 8), 3, (64, 1, 1)),
         ((1, 28, 28), 2, (64, 7, 7)),
-        ((2, 3, 9), None, (64, 1, 4)),
+        ((2, 3, 9), None, (64, 3, 9)),
+        ((2, 3, 9), 1, (64, 1, 4)),
         ((1, 1, 1), None, (64, 1, 1)),
         ((1, 5, 4), 0, (64, 5, 4)),
     ],
@@ -46,9 +47,15 @@ def test__shape__maps_and_embeddings(shape, n_poolings, map_shape):
 
 
 @pytest.mark.parametrize(
-    ("shape", "n_poolings"), [((1, 28, 28), 4), ((3, 9, 12), 2), ((1, 8, 8), 3)]
+    ("shape", "n_poolings", "pools"),
+    [
+        ((1, 28, 28), None, (1, 1, 1, 1)),
+        ((3, 17, 20), 2, (1, 1, 0, 0)),
+        ((1, 8, 8), None, (0, 0, 1, 1)),
+        ((1, 9, 12), 3, (0, 1, 1, 1)),
+    ],
 )
-def test__values_and_gradients__equal_papers_order(shape, n_poolings):
+def test__values_and_gradients__equal_papers_order(shape, n_poolings, pools):
     torch.manual_seed(0)
     module = Conv4(shape, n_filters=8, n_poolings=n_poolings)
     x = images(6, *shape)
@@ -56,7 +63,7 @@ def test__values_and_gradients__equal_papers_order(shape, n_poolings):
 
     parameters = list(module.parameters())
     ours = module(x)
-    theirs = papers_order(module, x, n_poolings)
+    theirs = papers_order(module, x, pools)
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(
         torch.autograd.grad((ours**2 @ weights).sum(), parameters),
@@ -121,7 +128,7 @@ def test__wrong_images__both_shapes_in_error(shape):
 
 def test__step__learns():
     torch.manual_seed(0)
-    module = nn.Sequential(Conv4((1, 8, 8)), nn.Linear(64, 2))
+    module = Conv4((1, 8, 8), 2)
     x, y = images(20, 1, 8, 8), torch.arange(20) % 2
     optimizer = torch.optim.Adam(module.parameters())
     losses = []
