@@ -26,12 +26,9 @@ from sk_fewshot.persistence._known import (
     FORMAT,
     OBJECTS,
     VERSIONS,
-    make_encoder,
-    make_object,
     may_be_fitted,
-    modules_within,
-    own_state,
 )
+from sk_fewshot.persistence._modules import make_encoder, make_object, modules_within, with_state
 from sk_fewshot.transformers._base import BaseTransformer
 
 _LARGEST_CODE_POINT = 0x10FFFF
@@ -207,7 +204,7 @@ class _Reader:
             return make_object(cls, arguments)
 
         if issubclass(cls, nn.Module):
-            made = _with_state(make, state, modules_within(arguments), trusted=False)
+            made = with_state(make, state, modules_within(arguments), trusted=False)
         else:
             made = make()
         self._made.append(made)
@@ -227,7 +224,7 @@ class _Reader:
             setattr(estimator, name, value)
         if content["encoder"] is not None:
             _check_type(estimator, BaseTransformer)
-            estimator.module_ = _with_state(
+            estimator.module_ = with_state(
                 lambda: make_encoder(estimator),
                 self._state(content["encoder"]),
                 parts=(),
@@ -238,43 +235,6 @@ class _Reader:
 
     def _state(self, names: Any) -> dict[str, Tensor]:
         return {name: self._tensors.pop(tensor) for name, tensor in names.items()}
-
-
-def _with_state(
-    make: Callable[[], nn.Module],
-    state: dict[str, Tensor],
-    parts: Iterable[nn.Module],
-    *,
-    trusted: bool,
-) -> nn.Module:
-    """Make a module and load its state; `parts` have theirs already.
-
-    It is first made without memory, so that sizes that the state does not have cost nothing. Only a
-    class that the caller vouches for may be unable to.
-    """
-    try:
-        with torch.device("meta"):
-            rehearsal = make()
-        _check_state(own_state(rehearsal, parts), state)
-    except InvalidFileError:
-        raise
-    except Exception:
-        if not trusted:
-            raise
-    module = make().cpu()
-    _check_state(own_state(module, parts), state)
-    module.load_state_dict({**module.state_dict(), **state}, strict=True)
-    return module.eval()
-
-
-def _check_state(expected: dict[str, Tensor], state: dict[str, Tensor]) -> None:
-    if expected.keys() != state.keys():
-        differing = sorted(expected.keys() ^ state.keys())
-        raise InvalidFileError(f"a module and its tensors differ in {differing[:3]}.")
-    for name, tensor in expected.items():
-        wanted, got = ((t.dtype, tuple(t.shape)) for t in (tensor, state[name]))
-        if wanted != got:
-            raise InvalidFileError(f"the tensor {name} of a module must be {wanted}, got {got}.")
 
 
 def _check_params(estimator: BaseEstimator) -> None:

@@ -22,10 +22,8 @@ from sk_fewshot.persistence._known import (
     FORMAT,
     OBJECTS,
     VERSIONS,
-    constructor_arguments,
-    modules_within,
-    own_state,
 )
+from sk_fewshot.persistence._modules import constructor_arguments, modules_within, own_state
 from sk_fewshot.persistence._reading import restore
 from sk_fewshot.transformers._base import BaseTransformer
 

@@ -1,0 +1,148 @@
+"""Modules: what they were made from, making them again, and their state."""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sk_fewshot import heads
+from sk_fewshot.encoders import MLP, Conv4
+from sk_fewshot.persistence._container import InvalidFileError
+from sk_fewshot.persistence._known import LAYERS
+from sk_fewshot.transformers._base import BaseTransformer
+from sk_fewshot.transformers._module import build_module
+
+
+def _of_metric_head(head: Any) -> dict[str, Any]:
+    learned = isinstance(head.log_temperature, nn.Parameter)
+    return {"metric": head.metric, "temperature": None if learned else 1.0}  # the state has it
+
+
+_ARGUMENTS: dict[type, Callable[[Any], dict[str, Any]]] = {
+    heads.PrototypicalHead: _of_metric_head,
+    heads.MatchingHead: lambda head: {**_of_metric_head(head), "context": head.context},
+    heads.SiameseHead: lambda head: {**_of_metric_head(head), "comparator": head.comparator},
+    heads.RelationHead: lambda head: {
+        "embedding_shape": head.comparator.map_shape,
+        "n_filters": head.comparator.norm.num_features,
+        "n_hidden": head.comparator.linear[0].out_features,
+        "pooling": head.pooling,
+        "loss": head.objective,
+    },
+    heads.FullContext: lambda context: {
+        "embedding_dim": context.lstm.input_size,
+        "n_steps": context.n_steps,
+    },
+    MLP: lambda mlp: {
+        "n_features": mlp.n_features,
+        "embedding_dim": mlp.embedding_dim,
+        "hidden": tuple(
+            layer.out_features
+            for child in mlp.children()
+            if isinstance(child, nn.Sequential)
+            for layer in child
+            if isinstance(layer, nn.Linear)
+        )[:-1],
+    },
+    Conv4: lambda conv4: {
+        "image_shape": conv4.image_shape,
+        "embedding_dim": None if isinstance(conv4.head, nn.Identity) else conv4.embedding_dim,
+        "n_filters": conv4.map_shape[0],
+        "n_poolings": sum(isinstance(layer, nn.MaxPool2d) for layer in conv4.blocks.modules()),
+    },
+    nn.Sequential: lambda layers: {"layers": dict(layers.named_children())},
+}
+
+
+def constructor_arguments(made: object) -> dict[str, Any]:
+    """What one of `OBJECTS` was made from: attributes of the same names, where no row says else."""
+    if type(made) in _ARGUMENTS:
+        return _ARGUMENTS[type(made)](made)
+    parameters = inspect.signature(type(made)).parameters.values()
+    arguments = {
+        p.name: getattr(made, p.name)
+        for p in parameters
+        if p.name not in ("device", "dtype") and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    }
+    if type(made) in LAYERS.values() and "bias" in arguments:
+        arguments["bias"] = arguments["bias"] is not None
+    return arguments
+
+
+def make_object(cls: type, arguments: dict[str, Any]) -> Any:
+    """Make one of `OBJECTS`."""
+    if cls is nn.Sequential:
+        return nn.Sequential(OrderedDict(arguments["layers"]))
+    return cls(**arguments)
+
+
+def make_encoder(transformer: BaseTransformer) -> nn.Module:
+    """Make the encoder module of a fitted transformer as `fit` does."""
+    return build_module(
+        transformer.module or transformer._default_module(),
+        transformer.module_params,
+        {
+            "image_shape": transformer.image_shape_,
+            "n_features": transformer.n_features_in_,
+            "embedding_dim": transformer.embedding_dim,
+        },
+    )
+
+
+def modules_within(value: Any) -> list[nn.Module]:
+    """The modules among constructor arguments."""
+    if isinstance(value, nn.Module):
+        return [value]
+    if isinstance(value, Mapping):
+        return [module for item in value.values() for module in modules_within(item)]
+    return []
+
+
+def own_state(module: nn.Module, parts: Iterable[nn.Module]) -> dict[str, Tensor]:
+    """The state of a module without that of the modules that it was made from."""
+    inside = {id(part) for part in parts}
+    prefixes = tuple(f"{name}." for name, m in module.named_modules() if id(m) in inside)
+    state = module.state_dict()
+    return {name: value for name, value in state.items() if not name.startswith(prefixes)}
+
+
+def with_state(
+    make: Callable[[], nn.Module],
+    state: dict[str, Tensor],
+    parts: Iterable[nn.Module],
+    *,
+    trusted: bool,
+) -> nn.Module:
+    """Make a module and load its state; `parts` have theirs already.
+
+    It is first made without memory, so that sizes that the state does not have cost nothing. Only a
+    class that the caller vouches for may be unable to.
+    """
+    try:
+        with torch.device("meta"):
+            rehearsal = make()
+        _check_state(own_state(rehearsal, parts), state)
+    except InvalidFileError:
+        raise
+    except Exception:
+        if not trusted:
+            raise
+    module = make().cpu()
+    _check_state(own_state(module, parts), state)
+    module.load_state_dict({**module.state_dict(), **state}, strict=True)
+    return module.eval()
+
+
+def _check_state(expected: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+    if expected.keys() != state.keys():
+        differing = sorted(expected.keys() ^ state.keys())
+        raise InvalidFileError(f"a module and its tensors differ in {differing[:3]}.")
+    for name, tensor in expected.items():
+        wanted, got = ((t.dtype, tuple(t.shape)) for t in (tensor, state[name]))
+        if wanted != got:
+            raise InvalidFileError(f"the tensor {name} of a module must be {wanted}, got {got}.")
