@@ -69,7 +69,7 @@ def draw(clf, X, y, path):
     support = np.array([rows[y[rows] == k][0] for k in range(5, 10)])
     queries = rng.permutation(np.setdiff1d(rows, support))[:30]
     labels = clf.fit(X[support], y[support]).predict(X[queries])
-    figure, axes = plt.subplots(4, 10, figsize=(10, 5))
+    figure, axes = plt.subplots(4, 10, figsize=(10, 5.5), layout="constrained")
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, row in zip(axes[0, :5], support):
