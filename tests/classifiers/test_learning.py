@@ -9,6 +9,7 @@ from sk_fewshot import (
     MatchingClassifier,
     MatchingTransformer,
     PrototypicalClassifier,
+    PrototypicalTransformer,
     RelationClassifier,
     RelationTransformer,
     SiameseClassifier,
@@ -49,12 +50,13 @@ def raw_pixels(novel):
 @pytest.mark.parametrize(
     ("clf", "n_batches"),
     [
+        (PrototypicalClassifier(PrototypicalTransformer(**TRAINING)), 200),
         (MatchingClassifier(MatchingTransformer(**TRAINING)), 150),
         (MatchingClassifier(MatchingTransformer(full_context=True, **TRAINING)), 200),
         (RelationClassifier(RelationTransformer(**TRAINING)), 200),
         (SiameseClassifier(SiameseTransformer(loss="bce", metric="cosine", **TRAINING)), 300),
     ],
-    ids=["matching", "matching, full context", "relation", "siamese"],
+    ids=["prototypical", "matching", "matching, full context", "relation", "siamese"],
 )
 def test_learning_beats_the_untrained_self_and_raw_pixels(clf, n_batches, base, novel, raw_pixels):
     untrained = clone(clf).set_params(encoder__batches_per_epoch=20, encoder__lr=1e-12)
@@ -63,3 +65,13 @@ def test_learning_beats_the_untrained_self_and_raw_pixels(clf, n_batches, base, 
     after = episode_score(learned.meta_fit(*base), *novel, **EPISODES).mean
     assert after > before + 0.02, (after, before)
     assert after > raw_pixels + 0.02, (after, raw_pixels)
+
+
+def test_defaults_do_not_hurt(digits):
+    images, y = digits
+    X = images.reshape(-1, 64)
+    many = {**EPISODES, "n_query": 15, "n_episodes": 1000}
+    clf = PrototypicalClassifier(random_state=0).meta_fit(X[y < 5], y[y < 5])
+    raw = PrototypicalClassifier("passthrough")
+    learned, pixels = (episode_score(c, X[y >= 5], y[y >= 5], **many).mean for c in (clf, raw))
+    assert learned >= pixels
