@@ -314,7 +314,7 @@ def test_another_class_of_the_same_name_is_refused(tmp_path):
         (nn.Identity(), "estimator"),
         ("estimator", "estimator"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_what_cannot_be_saved_is_named_and_the_last_file_stays(estimator, named, tmp_path):
     path = tmp_path / "x"
