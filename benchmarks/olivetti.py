@@ -86,7 +86,10 @@ TRIED = {  # beside the setting chosen, all with the shorter training
     "PCA, 40 components": ("whitened PCA", {"n_components": 40}),
     "PCA, 80 components": ("whitened PCA", {}),
     "AM-Softmax": ("AM-Softmax", BRIEF),
-    "  four poolings": ("AM-Softmax", {**BRIEF, "module_params": {"n_filters": 32}}),
+    "  four poolings": (
+        "AM-Softmax",
+        {**BRIEF, "module_params": {"n_filters": 32, "n_poolings": 4}},
+    ),
     "  two poolings": (
         "AM-Softmax",
         {**BRIEF, "module_params": {"n_filters": 32, "n_poolings": 2}},

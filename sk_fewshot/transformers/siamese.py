@@ -37,14 +37,15 @@ class SiameseTransformer(BatchTransformer):
         See above.
     metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"}, callable or None, \
             default=None
-        The distance d; a callable takes tensors (n, d) and (m, d) and returns (n, m). None: the
-        papers', "euclidean" for "contrastive" and "manhattan" for "bce". With "cosine", embeddings
+        The distance d; a callable takes tensors (n, d) and (m, d) and returns (n, m). None:
+        "cosine" for "contrastive", which needs no margin in the scale of the embeddings (the
+        paper's is "euclidean"), and "manhattan" for "bce", the paper's. With "cosine", embeddings
         come from `transform` with length 1.
     margin : float or None, default=None
         m, in units of the distance: pairs of different classes that are farther apart do not count.
-        None: for "euclidean" the square root of twice the embedding's length, the distance between
-        two random embeddings of variance 1, where training starts; 1 for the other metrics. The
-        paper leaves it open. Belongs to "contrastive" and must be None with "bce".
+        None: 0.5 for "cosine", an angle of 60 degrees; for "euclidean" the square root of twice the
+        embedding's length, the distance between two random embeddings of variance 1; 1 for the
+        others. The paper leaves it open. Belongs to "contrastive" and must be None with "bce".
     classes_per_batch : int or None, default=None
         Classes a batch. None: as many as make a batch of about 72 examples.
     samples_per_class : int or None, default=None
@@ -201,13 +202,14 @@ class SiameseTransformer(BatchTransformer):
 
     @property
     def _directional(self):
-        return self.metric == "cosine"
+        return self.metric == "cosine" or (self.loss == "contrastive" and self.metric is None)
 
     def _make_loss(self, n_classes, embedding_shape):
         embedding_dim = prod(embedding_shape)
         if self.loss == "bce":
             refuse(self, ("margin",), loss="contrastive")
             return PairBCELoss(embedding_dim, **given(self, "metric"))
-        euclidean = self.metric in (None, "euclidean")
-        margin = {"margin": sqrt(2 * embedding_dim)} if euclidean else {}
-        return ContrastiveLoss(**margin | given(self, "metric", "margin"))
+        metric = self.metric or "cosine"
+        margins = {"cosine": 0.5, "euclidean": sqrt(2 * embedding_dim)}
+        margin = margins.get(metric, 1.0) if self.margin is None else self.margin
+        return ContrastiveLoss(margin, metric)

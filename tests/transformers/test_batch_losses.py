@@ -16,9 +16,11 @@ from sk_fewshot import (
     TripletTransformer,
     episode_score,
 )
+from sk_fewshot.augmentation import RandomAffine, symmetries_as_classes
 
 TRANSFORMERS = [
     SiameseTransformer(),
+    SiameseTransformer(metric="euclidean"),
     SiameseTransformer(loss="bce"),
     SiameseTransformer(loss="bce", metric="cosine"),
     TripletTransformer(),
@@ -29,6 +31,7 @@ TRANSFORMERS = [
     ArcFaceTransformer(),
 ]
 every_loss = pytest.mark.parametrize("transformer", TRANSFORMERS, ids=str)
+DEFAULTS = [t for t in TRANSFORMERS if t.get_params() == type(t)().get_params()]
 MARGIN_SOFTMAX = [SphereFaceTransformer(), AMSoftmaxTransformer(), ArcFaceTransformer()]
 
 
@@ -48,7 +51,7 @@ def fitted(transformer, X, y, **parameters):
 
 def one_shot_accuracy(X, y):
     clf = PrototypicalClassifier("passthrough")
-    return episode_score(clf, X, y, n_way=10, n_episodes=200, random_state=0).mean
+    return episode_score(clf, X, y, n_way=len(np.unique(y)), n_episodes=200, random_state=0).mean
 
 
 @every_loss
@@ -57,10 +60,23 @@ def test__digits__learning_beats_pixels_and_the_untrained_network(transformer, d
     X = images.reshape(len(images), -1).copy()
     train, test = slice(None, 1000), slice(1000, None)
     untrained = fitted(transformer, X[train], y[train], batches_per_epoch=1, lr=1e-9)
-    trained = fitted(transformer, X[train], y[train], batches_per_epoch=200)
+    trained = fitted(transformer, X[train], y[train], batches_per_epoch=600)
     accuracy = one_shot_accuracy(trained.transform(X[test]), y[test])
     assert accuracy > one_shot_accuracy(X[test], y[test]) + 0.05
     assert accuracy > one_shot_accuracy(untrained.transform(X[test]), y[test]) + 0.05
+
+
+@pytest.mark.parametrize("transformer", DEFAULTS, ids=str)
+def test__other_digits__learning_beats_pixels_and_the_untrained_network(transformer, digits):
+    images, y = digits
+    base, novel = y < 5, y >= 5
+    X, labels = symmetries_as_classes(images[base], y[base], kind="dihedral")
+    small = {"module_params": {"n_filters": 32}, "augment": RandomAffine()}
+    untrained = fitted(transformer, X, labels, **small, batches_per_epoch=1, lr=1e-9)
+    trained = fitted(transformer, X, labels, **small, batches_per_epoch=500)
+    accuracy = one_shot_accuracy(trained.transform(images[novel]), y[novel])
+    assert accuracy > one_shot_accuracy(images[novel].reshape(novel.sum(), -1), y[novel]) + 0.01
+    assert accuracy > one_shot_accuracy(untrained.transform(images[novel]), y[novel]) + 0.01
 
 
 @every_loss
@@ -104,8 +120,10 @@ def test__what_the_loss_learns__is_trained(transformer, blobs):
         (TripletTransformer(normalize=False), False),
         (TripletTransformer(loss="ratio"), False),
         (TripletTransformer(loss="ratio", metric="cosine"), True),
-        (SiameseTransformer(), False),
-        (SiameseTransformer(metric="cosine"), True),
+        (SiameseTransformer(), True),
+        (SiameseTransformer(metric="euclidean"), False),
+        (SiameseTransformer(loss="bce"), False),
+        (SiameseTransformer(loss="bce", metric="cosine"), True),
     ],
     ids=str,
 )

@@ -23,9 +23,10 @@ def flat():
 @pytest.mark.parametrize(
     ("parameters", "metric", "margin"),
     [
-        ({"embedding_dim": 8}, "euclidean", 4.0),
+        ({}, "cosine", 0.5),
         ({"embedding_dim": 8, "metric": "euclidean"}, "euclidean", 4.0),
-        ({"metric": "cosine"}, "cosine", 1.0),
+        ({"metric": "cosine"}, "cosine", 0.5),
+        ({"metric": "sqeuclidean"}, "sqeuclidean", 1.0),
         ({"metric": "manhattan", "margin": 3.5}, "manhattan", 3.5),
         ({"metric": torch.cdist, "margin": 2}, torch.cdist, 2),
     ],
