@@ -179,8 +179,8 @@ def unit(x: Tensor) -> Tensor:
 
 def _sqeuclidean(x: Tensor, y: Tensor) -> Tensor:
     """Squared distances in float64, on data centred so that few digits cancel."""
-    centre = y.detach().double().mean(-2, keepdim=True)
-    x, y = x.double() - centre, y.double() - centre
+    centre = y.detach().mean(-2, keepdim=True, dtype=torch.float64)
+    x, y = x - centre, y - centre  # promoted to float64 on the way
     size = x.square().sum(-1).unsqueeze(-1) + y.square().sum(-1).unsqueeze(-2)
     squared = size - 2 * (x @ y.mT)
     return torch.where(squared <= 4 * torch.finfo(torch.float64).eps * size, 0, squared)
