@@ -99,7 +99,7 @@ class GalleryClassifier(BaseFewShotClassifier):
     def _on_device(self, embeddings: NDArray) -> tuple[Tensor, Tensor]:
         device = resolve_device(self.device)
         self.head_.to(device)
-        return torch.from_numpy(embeddings).to(device), torch.from_dlpack(self._gallery).to(device)
+        return torch.from_dlpack(embeddings).to(device), torch.from_dlpack(self._gallery).to(device)
 
 
 class OneRowAClass(GalleryClassifier):

@@ -35,7 +35,7 @@ class SupportSetClassifier(BaseFewShotClassifier):
         device = resolve_device(self.device)
         with torch.inference_mode():
             support, labels = (
-                torch.from_numpy(array).to(device)
+                torch.from_dlpack(array).to(device)
                 for array in (self.support_embeddings_, self.support_codes_)
             )
             state = self.head_.to(device).enrol(support, labels)
@@ -45,12 +45,12 @@ class SupportSetClassifier(BaseFewShotClassifier):
             self._state = tuple(part.cpu().numpy() for part in state)
 
     def _score(self, queries):
-        dtype = torch.from_numpy(self.support_embeddings_[:0]).dtype
+        dtype = torch.from_dlpack(self.support_embeddings_[:0]).dtype
         state: Tensor | tuple[Tensor, ...]
         if isinstance(self._state, tuple):
-            state = tuple(torch.from_numpy(part).to(queries.device) for part in self._state)
+            state = tuple(torch.from_dlpack(part).to(queries.device) for part in self._state)
         else:
-            state = torch.from_numpy(self._state).to(queries.device)
+            state = torch.from_dlpack(self._state).to(queries.device)
         return self.head_.score(queries.to(dtype), state)
 
 

@@ -253,7 +253,7 @@ def _ranks_of_matches(
     searched, code_searched = torch.tensor(reference), torch.from_numpy(code_reference)
     for batch in gen_batches(len(answerable), n_rows):
         chunk = answerable[batch]
-        distances = pairwise_distances(torch.from_numpy(queries[chunk]), searched, metric).float()
+        distances = pairwise_distances(torch.from_dlpack(queries[chunk]), searched, metric).float()
         same = torch.from_numpy(code[chunk, None]) == code_searched  # (chunk, n_reference)
         other = ~same
         if leave_one_out:
