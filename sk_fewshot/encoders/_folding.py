@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from itertools import chain
+from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-__all__ = ["folded"]
+__all__ = ["folded", "folded_once"]
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -75,3 +77,15 @@ class _AlignedLinear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         padding = (0, -self.in_features % CACHE_LINE)
         return F.linear(F.pad(input, padding), F.pad(self.weight, padding), self.bias)
+
+
+_FOLDED: WeakKeyDictionary[nn.Module, tuple[list[tuple[int, int]], nn.Module]] = WeakKeyDictionary()
+
+
+def folded_once(module: nn.Module) -> nn.Module:
+    """Like :func:`folded`, but the same copy at every call until the module's weights change."""
+    tensors = chain(module.parameters(), module.buffers())
+    state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
+    if module not in _FOLDED or _FOLDED[module][0] != state:
+        _FOLDED[module] = state, folded(module)
+    return _FOLDED[module][1]

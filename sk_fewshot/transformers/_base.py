@@ -28,6 +28,7 @@ from sk_fewshot._random import borrowed_generator, seed_torch
 from sk_fewshot._training import OPTIMIZERS, LabelledRows, split_classes, train
 from sk_fewshot._validation import all_or_nothing, check_examples
 from sk_fewshot.encoders import MLP, Conv4, encode
+from sk_fewshot.encoders._folding import folded_once
 from sk_fewshot.transformers._module import build_module, output_shape
 
 POSITIVE = Interval(Integral, 1, None, closed="left")
@@ -160,7 +161,8 @@ class BaseTransformer(
         check_is_fitted(self)
         X, _ = check_examples(self, X, image_shape=self.image_shape_, reset=False)
         device = next((p.device for p in self.module_.parameters()), torch.device("cpu"))
-        embeddings = encode(self.module_, X.reshape(len(X), *self._input_shape), device=device)
+        rows = X.reshape(len(X), *self._input_shape)
+        embeddings = encode(folded_once(self.module_), rows, device=device)
         return embeddings.astype(X.dtype, copy=False)
 
     @property

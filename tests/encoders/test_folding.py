@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from sk_fewshot.encoders import MLP, Conv4, folded
+from sk_fewshot.encoders._folding import folded_once
 
 
 def trained(module, x):
@@ -122,3 +123,13 @@ def test__threads__do_not_disturb_each_other():
     with ThreadPoolExecutor(4) as pool:
         results = pool.map(lambda _: folded(module)(x), range(50))
         assert all(torch.equal(result, expected) for result in results)
+
+
+def test__folded_once__follows_changes_of_the_weights():
+    module = nn.Sequential(nn.Linear(3, 2)).eval()
+    first = folded_once(module)
+    assert folded_once(module) is first
+    with torch.no_grad():
+        module[0].weight += 1
+    x = torch.randn(4, 3)
+    torch.testing.assert_close(folded_once(module)(x), module(x))
