@@ -75,16 +75,17 @@ class EpisodeLoss(nn.Module):
         """
         check_batch(embeddings, y)
         _, codes, counts = torch.unique(y, return_inverse=True, return_counts=True)
-        n_per_class = int(counts[0])
-        if (counts != n_per_class).any() or n_per_class <= self.n_shot:
+        n_way, sizes = len(counts), counts.tolist()
+        if len(set(sizes)) > 1 or sizes[0] <= self.n_shot:
             raise ValueError(
                 f"An episode needs classes of one size above n_shot={self.n_shot}, "
-                f"got {counts.tolist()} examples."
+                f"got {sizes} examples."
             )
-        order = torch.argsort(codes, stable=True)
-        by_class = embeddings[order].unflatten(0, (len(counts), n_per_class))
-        support = by_class[:, : self.n_shot].flatten(0, 1)
-        queries = by_class[:, self.n_shot :].flatten(0, 1)
-        classes = torch.arange(len(counts), device=y.device)
-        scores = self.head(queries, support, classes.repeat_interleave(self.n_shot))
-        return self.head.loss(scores, classes.repeat_interleave(n_per_class - self.n_shot))
+        labels, order = codes.sort(stable=True)
+        by_class = embeddings[order].unflatten(0, (n_way, -1))  # (n_way, n_per_class, d)
+        labels = labels.view(n_way, -1)
+        support, queries = by_class[:, : self.n_shot], by_class[:, self.n_shot :]
+        scores = self.head(
+            queries.flatten(0, 1), support.flatten(0, 1), labels[:, : self.n_shot].flatten()
+        )
+        return self.head.loss(scores, labels[:, self.n_shot :].flatten())
