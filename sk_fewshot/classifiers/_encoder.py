@@ -88,8 +88,13 @@ def encode_examples(encoder: BaseEstimator, X) -> np.ndarray:
     )
 
 
-def learned_head(encoder: BaseEstimator | str) -> nn.Module | None:
-    """Return the head that an episodic transformer learned, through any freezing and Pipeline."""
+def last_step(encoder: BaseEstimator | str) -> BaseEstimator | str:
+    """Return what an encoder ends in, within any freezing and Pipeline."""
     while isinstance(encoder, FrozenEstimator | Pipeline):
         encoder = encoder.estimator if isinstance(encoder, FrozenEstimator) else encoder[-1]
-    return getattr(encoder, "head_", None)
+    return encoder
+
+
+def learned_head(encoder: BaseEstimator | str) -> nn.Module | None:
+    """Return the head that an episodic transformer learned, through any freezing and Pipeline."""
+    return getattr(last_step(encoder), "head_", None)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
 from sk_fewshot._validation import as_array
-from sk_fewshot.classifiers._encoder import encoder_input
+from sk_fewshot.classifiers._encoder import encoder_input, last_step
 from sk_fewshot.transformers import SiameseTransformer
 from sk_fewshot.transformers._siamese_pairs import SiameseTransformerOfPairs
 
@@ -37,13 +36,6 @@ def check_pairs(X) -> NDArray:
 def members(pairs: NDArray) -> NDArray:
     """Return the examples (2 n_pairs, ...) of pairs (n_pairs, 2, ...), one pair after another."""
     return pairs.reshape(2 * len(pairs), *pairs.shape[2:])
-
-
-def last_step(encoder: BaseEstimator | str) -> BaseEstimator | str:
-    """Return what an encoder ends in, within any freezing and Pipeline."""
-    while isinstance(encoder, FrozenEstimator | Pipeline):
-        encoder = encoder.estimator if isinstance(encoder, FrozenEstimator) else encoder[-1]
-    return encoder
 
 
 def fit_on_pairs(encoder: BaseEstimator, pairs: NDArray, same: NDArray[np.bool_]) -> BaseEstimator:

@@ -21,13 +21,17 @@ from torch import Tensor
 from sk_fewshot._chunks import apply_in_chunks
 from sk_fewshot._device import resolve_device
 from sk_fewshot._validation import all_or_nothing, check_examples
-from sk_fewshot.classifiers._encoder import encode_examples, fresh_encoder, warn_if_fitted
+from sk_fewshot.classifiers._encoder import (
+    encode_examples,
+    fresh_encoder,
+    last_step,
+    warn_if_fitted,
+)
 from sk_fewshot.classifiers._pair_calibration import choose_threshold, fit_probability
 from sk_fewshot.classifiers._pair_encoder import (
     check_pairs,
     fit_on_pairs,
     hold_out,
-    last_step,
     members,
 )
 from sk_fewshot.distances import METRICS, Metric, pairwise_distances

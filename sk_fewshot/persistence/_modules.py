@@ -14,8 +14,6 @@ from sk_fewshot import heads
 from sk_fewshot.encoders import MLP, Conv4
 from sk_fewshot.persistence._container import InvalidFileError
 from sk_fewshot.persistence._known import LAYERS
-from sk_fewshot.transformers._base import BaseTransformer
-from sk_fewshot.transformers._module import build_module
 
 
 def _of_metric_head(head: Any) -> dict[str, Any]:
@@ -79,19 +77,6 @@ def make_object(cls: type, arguments: dict[str, Any]) -> Any:
     if cls is nn.Sequential:
         return nn.Sequential(OrderedDict(arguments["layers"]))
     return cls(**arguments)
-
-
-def make_encoder(transformer: BaseTransformer) -> nn.Module:
-    """Make the encoder module of a fitted transformer as `fit` does."""
-    return build_module(
-        transformer.module or transformer._default_module(),
-        transformer.module_params,
-        {
-            "image_shape": transformer.image_shape_,
-            "n_features": transformer.n_features_in_,
-            "embedding_dim": transformer.embedding_dim,
-        },
-    )
 
 
 def modules_within(value: Any) -> list[nn.Module]:

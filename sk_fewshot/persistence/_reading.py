@@ -28,7 +28,7 @@ from sk_fewshot.persistence._known import (
     VERSIONS,
     may_be_fitted,
 )
-from sk_fewshot.persistence._modules import make_encoder, make_object, modules_within, with_state
+from sk_fewshot.persistence._modules import make_object, modules_within, with_state
 from sk_fewshot.transformers._base import BaseTransformer
 
 _LARGEST_CODE_POINT = 0x10FFFF
@@ -225,7 +225,7 @@ class _Reader:
         if content["encoder"] is not None:
             _check_type(estimator, BaseTransformer)
             estimator.module_ = with_state(
-                lambda: make_encoder(estimator),
+                estimator._make_module,
                 self._state(content["encoder"]),
                 parts=(),
                 trusted=estimator.module in self._own.values(),

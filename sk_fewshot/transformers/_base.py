@@ -108,6 +108,18 @@ class BaseTransformer(
         """The class of the encoder where `module` is None."""
         return MLP if self.image_shape_ is None else Conv4
 
+    def _make_module(self) -> nn.Module:
+        """The untrained encoder, for examples as `fit` has met them."""
+        return build_module(
+            self.module or self._default_module(),
+            self.module_params,
+            {
+                "image_shape": self.image_shape_,
+                "n_features": self.n_features_in_,
+                "embedding_dim": self.embedding_dim,
+            },
+        )
+
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y):
         """Learn to compare from labelled examples.
@@ -198,15 +210,7 @@ class BaseTransformer(
         data, validation = self._datasets(X, codes, rng, device)
         with borrowed_generator(device):
             seed_torch(seed, device)
-            module = build_module(
-                self.module or self._default_module(),
-                self.module_params,
-                {
-                    "image_shape": self.image_shape_,
-                    "n_features": self.n_features_in_,
-                    "embedding_dim": self.embedding_dim,
-                },
-            ).to(device)
+            module = self._make_module().to(device)
             embedding_shape = output_shape(module, self._input_shape, device)
             if self.embedding_dim not in (None, prod(embedding_shape)):
                 raise ValueError(
