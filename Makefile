@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint oldest clean
+.PHONY: demo test fuzz lint oldest clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -16,6 +16,9 @@ demo: .venv/ready ## the quickstart: digits 5 to 9 from one example each, after 
 
 test: lint ## linters, types, tests and docstring examples
 	$(BIN)/python -m pytest -n auto
+
+fuzz: .venv/ready ## the tests on newly drawn examples: hypothesis draws the same ones each time otherwise
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n auto
 
 lint: .venv/ready
 	$(BIN)/ruff check .

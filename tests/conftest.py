@@ -1,13 +1,20 @@
 """Shared set-up of the tests."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from sklearn.datasets import load_digits
 
 torch.set_num_threads(1)
+
+# The same examples on every run: a change that passed here passes there. `make fuzz` draws others.
+settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
+settings.register_profile("fuzz", database=None, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

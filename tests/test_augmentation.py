@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -182,7 +182,6 @@ LABELS = st.one_of(
     st.sampled_from([(3, 3), (2, 4, 4)]),
     st.sampled_from([("rotations", 4), ("dihedral", 8)]),
 )
-@settings(deadline=None)
 def test__symmetries__classes_and_images(y, shape, kind_and_k):
     kind, k = kind_and_k
     n, n_classes = len(y), len(np.unique(y))

@@ -25,7 +25,7 @@ def reference(x, y, metric):
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("offset", [0, 10, 1e4])
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 20), d=st.integers(1, 70))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_float32_is_within_1e_5_of_float64(metric, offset, seed, n, d):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(n, d, generator=generator) + offset

@@ -10,7 +10,7 @@ from sklearn.neighbors import NearestCentroid
 
 from sk_fewshot.episodes import ClassBalancedSampler, EpisodeSplit
 
-SETTINGS = settings(deadline=None, max_examples=60)
+SETTINGS = settings(max_examples=60)
 
 
 @st.composite

@@ -51,7 +51,7 @@ def test__episode_score__equals_cross_val_score(digits, metric, dtype, n_shot):
     assert_equal_scores(clf, (images * 16).astype(dtype), y, n_shot=n_shot)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 10_000),
     d=st.integers(1, 5),

@@ -42,7 +42,7 @@ def test__kneighbors__equals_sorted_distances(metric, dtype):
     assert distances.dtype == dtype
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 10_000),
     n_classes=st.integers(1, 1500),

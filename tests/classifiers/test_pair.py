@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
@@ -316,7 +316,6 @@ def every_decision(distances):
     return [distances < threshold for threshold in [*distances, np.inf]]
 
 
-@settings(deadline=None)
 @given(distances_of_pairs())
 def test_threshold_tells_most_pairs_right(pairs):
     distances, same = pairs
@@ -327,7 +326,6 @@ def test_threshold_tells_most_pairs_right(pairs):
     assert accepted.sum() == min(a.sum() for a in best)
 
 
-@settings(deadline=None)
 @given(distances_of_pairs(), st.sampled_from([0.0, 0.01, 0.2, 1 / 3, 0.5, 1.0]))
 def test_threshold_accepts_most_at_a_false_accept_rate(pairs, rate):
     distances, same = pairs
@@ -340,7 +338,6 @@ def test_threshold_lies_midway_between_the_pairs_it_parts():
     assert choose_threshold(np.array([1.0, 2.0, 4.0, 5.0]), np.array([1, 1, 0, 0]) == 1, None) == 3
 
 
-@settings(deadline=None)
 @given(distances_of_pairs(), st.sampled_from([1e-6, 1.0, 1e6]))
 def test_probability_is_a_falling_logistic_curve_in_any_unit(pairs, unit):
     distances, same = pairs
@@ -549,7 +546,6 @@ def test_a_batch_holds_as_many_same_as_different_pairs():
     assert len(seen) == 3
 
 
-@settings(deadline=None)
 @given(st.integers(4, 30), st.integers(4, 30), st.floats(0.05, 0.5))
 def test_calibration_pairs_are_a_share_of_either_kind(n_same, n_different, share):
     same = np.r_[np.ones(n_same, bool), np.zeros(n_different, bool)]

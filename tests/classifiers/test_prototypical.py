@@ -73,7 +73,7 @@ def test_two_classes_have_one_column_of_decisions(novel):
 
 
 @given(split=st.integers(1, 59), seed=st.integers(0, 99), n_labels=st.integers(1, 9))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_enrolling_in_parts_equals_one_fit(split, seed, n_labels):
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(60, 4)).astype(np.float32)

@@ -66,7 +66,7 @@ QUERIES = RNG.normal(size=(70, D)).astype(np.float32)
     seed=st.integers(0, 2**32 - 1),
     data=st.data(),
 )
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 def test_enrolment_in_any_order_and_in_parts_is_bitwise_the_same(name, counts, seed, data):
     clf = clone(CLASSIFIERS[name])
     X, y = support_set(counts, seed)

@@ -172,7 +172,7 @@ def test_read_members_refuses_repeated_names(make_zip, tmp_path):
         read_members(path)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(data=st.data())
 def test_read_members_of_a_damaged_archive_is_an_oserror(data, content, tmp_path_factory):
     damaged = bytearray(content)

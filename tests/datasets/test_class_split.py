@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, GroupShuffleSplit, cross_val_score
@@ -17,7 +17,6 @@ LABELS = st.lists(st.sampled_from("abcdefg"), min_size=2, max_size=30).filter(
 )
 
 
-@settings(deadline=None)
 @given(labels=LABELS, seed=st.integers(0, 99), share=st.floats(0.01, 0.99))
 def test_classes_are_disjoint_and_every_sample_is_used(labels, seed, share):
     y = np.array(labels)
@@ -36,7 +35,6 @@ def test_classes_are_disjoint_and_every_sample_is_used(labels, seed, share):
         np.testing.assert_array_equal(np.sort(np.concatenate([train, test])), np.arange(len(y)))
 
 
-@settings(deadline=None)
 @given(labels=LABELS, seed=st.integers(0, 99))
 def test_same_as_groups(labels, seed):
     y = np.array(labels)

@@ -183,7 +183,7 @@ def class_folder(tmp_path_factory):
 
 
 @pytest.mark.filterwarnings("ignore")  # what Pillow says of the damage
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(data=st.data(), suffix=st.sampled_from(["png", "jpg", "gif", "bmp", "tiff", "webp"]))
 def test_damaged_image_is_read_or_named(data, suffix, class_folder):
     file = io.BytesIO()

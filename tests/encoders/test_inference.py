@@ -35,7 +35,7 @@ def test__values__equal_module(module, X, chunk_size):
 
 @CASES
 @given(data=st.data())
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test__batching__bitwise_independent(module, X, data):
     rows = data.draw(st.permutations(range(N)))
     cuts = sorted(data.draw(st.lists(st.integers(0, N), max_size=4)))

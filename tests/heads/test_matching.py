@@ -45,7 +45,7 @@ def test_scores_and_gradients_equal_the_papers_equations(unbalanced):
     counts=st.lists(st.integers(1, 5), min_size=2, max_size=6),
     metric=st.sampled_from(sorted(METRICS)),
 )
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_scores_are_log_probabilities_for_any_numbers_of_shots(seed, counts, metric):
     generator = torch.Generator().manual_seed(seed)
     labels = torch.repeat_interleave(torch.tensor(counts))

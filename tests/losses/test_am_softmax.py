@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sk_fewshot.losses import AMSoftmaxLoss
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     data=st.data(),
     margin=st.sampled_from([0.0, 0.35, 1.0]),

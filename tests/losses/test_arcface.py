@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sk_fewshot.losses import ArcFaceLoss
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     data=st.data(),
     margin=st.sampled_from([0.0, 0.5, 2.5]),

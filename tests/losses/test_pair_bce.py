@@ -28,7 +28,7 @@ def reference(one_distance):
     return loss
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     data=st.data(),
     metric=st.sampled_from(["sqeuclidean", "euclidean", "cosine", "manhattan", "dot"]),

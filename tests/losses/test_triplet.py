@@ -43,7 +43,7 @@ def reference(one_distance, on_sphere):
 
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("mining", ["all", "hard", "semihard"])
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     data=st.data(),
     metric=st.sampled_from(["sqeuclidean", "euclidean", "cosine", "manhattan", "dot"]),

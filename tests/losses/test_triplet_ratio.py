@@ -23,7 +23,7 @@ def reference(one_distance):
     return loss
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     data=st.data(),
     metric=st.sampled_from(["sqeuclidean", "euclidean", "cosine", "manhattan", "dot"]),

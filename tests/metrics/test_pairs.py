@@ -3,7 +3,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.utils import check_random_state
 
@@ -33,7 +33,6 @@ def split(y):
     return same, set(pairs) - same
 
 
-@settings(deadline=None)
 @given(labels())
 def test_all_pairs_are_every_combination_in_order(y):
     X_pairs, y_pairs = make_pairs(rows(len(y)), y)
@@ -42,7 +41,6 @@ def test_all_pairs_are_every_combination_in_order(y):
     assert y_pairs.tolist() == [int(y[i] == y[j]) for i, j in expected]
 
 
-@settings(deadline=None)
 @given(labels(), st.integers(0, 2**32 - 1), st.data())
 def test_a_sample_is_balanced_and_without_replacement(y, seed, data):
     same, different = split(y)
@@ -55,7 +53,6 @@ def test_a_sample_is_balanced_and_without_replacement(y, seed, data):
         assert pair in (same if label else different)
 
 
-@settings(deadline=None)
 @given(labels())
 def test_a_sample_can_exhaust_either_kind(y):
     same, different = split(y)

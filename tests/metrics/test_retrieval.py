@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 from sklearn import config_context
@@ -58,7 +58,6 @@ def all_scores(*args, **kwargs):
     return [score(*args, **kwargs) for score in SCORES]
 
 
-@settings(deadline=None)
 @given(
     labelled(whole_numbers=True), st.sampled_from(["sqeuclidean", "euclidean", "manhattan", "dot"])
 )
@@ -68,7 +67,6 @@ def test_leave_one_out_scores_equal_the_brute_force_with_ties(data, metric):
     )
 
 
-@settings(deadline=None)
 @given(labelled(), st.sampled_from(sorted(METRICS)))
 def test_leave_one_out_scores_equal_the_brute_force_in_every_metric(data, metric):
     np.testing.assert_allclose(
@@ -76,7 +74,6 @@ def test_leave_one_out_scores_equal_the_brute_force_in_every_metric(data, metric
     )
 
 
-@settings(deadline=None)
 @given(labelled(whole_numbers=True), st.integers(0, 2**32 - 1), st.integers(1, 30))
 def test_scores_against_a_reference_set_equal_the_brute_force(data, seed, n_reference):
     X, y = data
@@ -91,7 +88,6 @@ def test_scores_against_a_reference_set_equal_the_brute_force(data, seed, n_refe
     )
 
 
-@settings(deadline=None)
 @given(labelled(whole_numbers=True))
 def test_scores_are_ordered_and_bounded(data):
     r, mean_average = r_precision(*data), map_at_r(*data)
@@ -99,7 +95,6 @@ def test_scores_are_ordered_and_bounded(data):
     assert 0 <= precision_at_1(*data) <= 1
 
 
-@settings(deadline=None)
 @given(labelled(whole_numbers=True), st.randoms(use_true_random=False))
 def test_scores_ignore_the_order_of_rows_and_the_names_of_classes(data, random):
     X, y = data
@@ -110,7 +105,6 @@ def test_scores_ignore_the_order_of_rows_and_the_names_of_classes(data, random):
     assert all_scores(X.tolist(), [-3 * label for label in y]) == expected
 
 
-@settings(deadline=None)
 @given(labelled(whole_numbers=True))
 def test_scores_ignore_monotone_changes_of_the_distance(data):
     X, y = data

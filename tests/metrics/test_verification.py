@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sk_fewshot.metrics import equal_error_rate, true_accept_rate
@@ -37,7 +37,6 @@ def brute_force_equal_error_rate(y_true, y_score):
     raise AssertionError("the last threshold accepts all")
 
 
-@settings(deadline=None)
 @given(scored_pairs())
 def test_equal_error_rate_is_the_brute_force_crossing(pairs):
     assert equal_error_rate(*pairs) == pytest.approx(
@@ -45,14 +44,12 @@ def test_equal_error_rate_is_the_brute_force_crossing(pairs):
     )
 
 
-@settings(deadline=None)
 @given(scored_pairs(), st.sampled_from([0.0, 0.01, 0.1, 0.25, 0.5, 1.0]))
 def test_true_accept_rate_is_the_brute_force_best(pairs, limit):
     expected = max(1 - frr for far, frr in brute_force_rates(*pairs) if far <= limit)
     assert true_accept_rate(*pairs, false_accept_rate=limit) == pytest.approx(expected, abs=1e-12)
 
 
-@settings(deadline=None)
 @given(scored_pairs(), st.randoms(use_true_random=False))
 def test_rates_depend_on_the_order_of_the_scores_only(pairs, random):
     y_true, y_score = pairs
@@ -63,7 +60,6 @@ def test_rates_depend_on_the_order_of_the_scores_only(pairs, random):
         assert rate(y_true[rows], y_score[rows]) == expected
 
 
-@settings(deadline=None)
 @given(scored_pairs())
 def test_turning_the_scores_round_turns_the_equal_error_rate_round(pairs):
     y_true, y_score = pairs
@@ -75,7 +71,6 @@ def test_turning_the_scores_round_turns_the_equal_error_rate_round(pairs):
     )
 
 
-@settings(deadline=None)
 @given(scored_pairs(), st.floats(0, 1), st.floats(0, 1))
 def test_true_accept_rate_grows_with_the_false_accept_rate(pairs, a, b):
     low, high = (true_accept_rate(*pairs, false_accept_rate=limit) for limit in sorted([a, b]))
