@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.frozen import FrozenEstimator
 from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
@@ -28,6 +27,7 @@ from sk_fewshot.classifiers._encoder import (
     fresh_encoder,
     warn_if_fitted,
 )
+from sk_fewshot.classifiers._meta_fit import MetaFit
 from sk_fewshot.distances import METRICS
 
 _CHUNK = 64  # queries scored at once
@@ -40,7 +40,7 @@ METRIC_CONSTRAINTS: dict[str, list] = {
 }
 
 
-class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseFewShotClassifier(MetaFit, ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
     """A head over an encoder. Think twice before adding anything to this class.
 
     A subclass names its own transformer (`_default_encoder`) and says how support embeddings are
@@ -52,8 +52,6 @@ class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
         "device": [str, torch.device],
         "random_state": ["random_state"],
     }
-    _default_encoder: ClassVar[type[BaseEstimator]]
-
     classes_: NDArray
     image_shape_: tuple[int, int, int] | None
 
@@ -103,38 +101,6 @@ class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
             return scores, _ROUNDING * scores.abs().amax(1)
 
         return score
-
-    def meta_fit(self, X, y) -> Self:
-        """Learn to compare, once, from many labelled classes.
-
-        Sets the parameter `encoder` to a frozen encoder trained on (X, y): clones and grid searches
-        keep it. A frozen encoder is trained anew.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), (n_samples, H, W) or (n_samples, C, H, W)
-            Examples of the base classes.
-        y : array-like of shape (n_samples,)
-            Labels of the base classes; they need not occur later.
-
-        Returns
-        -------
-        self : object
-            This classifier, ready for `fit` on a support set.
-
-        Raises
-        ------
-        ValueError
-            If `encoder` is "passthrough", which learns nothing; or as the encoder's `fit`.
-        """
-        self._validate_params()
-        if isinstance(self.encoder, str):
-            raise ValueError("meta_fit needs an encoder that learns, got encoder='passthrough'.")
-        encoder = self.encoder.estimator if self._is_frozen() else self.encoder
-        encoder = self._default_encoder() if encoder is None else encoder
-        fitted = fresh_encoder(encoder, self.random_state).fit(encoder_input(encoder, X), y)
-        self.encoder = FrozenEstimator(fitted)
-        return self
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y) -> Self:
@@ -281,15 +247,10 @@ class BaseFewShotClassifier(ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
             return self.encoder
         if self._is_frozen():
             return self.encoder
-        if self.encoder is None:
-            encoder = self._default_encoder()
-        else:
-            encoder = self.encoder
-            warn_if_fitted(encoder)
+        if self.encoder is not None:
+            warn_if_fitted(self.encoder)
+        encoder = self._unfitted_encoder()
         return fresh_encoder(encoder, self.random_state).fit(encoder_input(encoder, X), y)
-
-    def _is_frozen(self) -> bool:
-        return isinstance(self.encoder, FrozenEstimator)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logit
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_curve
-from sklearn.preprocessing import StandardScaler
 
 
 def fit_probability(distances: NDArray, same: NDArray[np.bool_]) -> tuple[float, float]:
@@ -26,6 +24,9 @@ def fit_probability(distances: NDArray, same: NDArray[np.bool_]) -> tuple[float,
         keeps finite where the distances separate the pairs. Where same pairs lie farther apart than
         different ones, the best slope of 0 or more is 0, and p the share of same pairs.
     """
+    from sklearn.linear_model import LogisticRegression  # a twentieth of the package's import
+    from sklearn.preprocessing import StandardScaler
+
     scaler = StandardScaler().fit(distances[:, None])
     model = LogisticRegression(tol=1e-6).fit(-scaler.transform(distances[:, None]), same)
     steepness = model.coef_.item()

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
-from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -27,6 +26,7 @@ from sk_fewshot.classifiers._encoder import (
     last_step,
     warn_if_fitted,
 )
+from sk_fewshot.classifiers._meta_fit import MetaFit
 from sk_fewshot.classifiers._pair_calibration import choose_threshold, fit_probability
 from sk_fewshot.classifiers._pair_encoder import (
     check_pairs,
@@ -41,7 +41,7 @@ from sk_fewshot.transformers import SiameseTransformer
 _CHUNK = 64  # pairs compared at once
 
 
-class PairClassifier(ClassifierMixin, BaseEstimator):
+class PairClassifier(MetaFit, ClassifierMixin, BaseEstimator):
     r"""Decide whether two examples are of the same class, with a calibrated probability.
 
     Both examples of a pair are embedded by one encoder. From their distance d,
@@ -138,6 +138,8 @@ class PairClassifier(ClassifierMixin, BaseEstimator):
         "device": [str, torch.device],
         "random_state": ["random_state"],
     }
+    _default_encoder: ClassVar = SiameseTransformer
+
     image_shape_: tuple[int, int, int] | None
 
     def __init__(
@@ -156,37 +158,6 @@ class PairClassifier(ClassifierMixin, BaseEstimator):
         self.calibration_pairs = calibration_pairs
         self.device = device
         self.random_state = random_state
-
-    def meta_fit(self, X, y) -> Self:
-        """Learn to compare, once, from labelled examples.
-
-        Sets the parameter `encoder` to a frozen encoder trained on (X, y): clones and grid searches
-        keep it. A frozen encoder is trained anew.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features), (n_samples, H, W) or (n_samples, C, H, W)
-            Examples, not pairs.
-        y : array-like of shape (n_samples,)
-            Their classes.
-
-        Returns
-        -------
-        self : object
-            This classifier, ready for `fit` on pairs.
-
-        Raises
-        ------
-        ValueError
-            If `encoder` is "passthrough", which learns nothing; or as the encoder's `fit`.
-        """
-        self._validate_params()
-        if isinstance(self.encoder, str):
-            raise ValueError("meta_fit needs an encoder that learns, got encoder='passthrough'.")
-        frozen = isinstance(self.encoder, FrozenEstimator)
-        encoder = self.encoder.estimator if frozen else self._unfitted_encoder()
-        self.encoder = FrozenEstimator(fresh_encoder(encoder, self.random_state).fit(X, y))
-        return self
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y) -> Self:
@@ -283,7 +254,7 @@ class PairClassifier(ClassifierMixin, BaseEstimator):
         everything = slice(None)
         if isinstance(self.encoder, str):
             return self.encoder, everything
-        if isinstance(self.encoder, FrozenEstimator):
+        if self._is_frozen():
             check_is_fitted(self.encoder)
             return self.encoder, everything
         if self.encoder is not None:
@@ -293,9 +264,6 @@ class PairClassifier(ClassifierMixin, BaseEstimator):
             return fit_on_pairs(encoder, pairs, same), everything
         unseen = hold_out(same, self.calibration_pairs, check_random_state(self.random_state))
         return fit_on_pairs(encoder, pairs[~unseen], same[~unseen]), unseen
-
-    def _unfitted_encoder(self) -> BaseEstimator:
-        return SiameseTransformer() if self.encoder is None else self.encoder
 
     def _distances(self, X, *, reset: bool) -> NDArray[np.float64]:
         pairs = check_pairs(X)
