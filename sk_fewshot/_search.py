@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from sk_fewshot._inner_products import InnerProducts
 from sk_fewshot.distances import Metric
@@ -14,6 +15,7 @@ from sk_fewshot.distances import Metric
 Similarity = Callable[[Tensor, Tensor], Tensor]
 
 _QUERIES = 1024  # a block
+_QUERIES_BY_SIMILARITY = 64  # a block where scores may take memory for each of the d numbers
 _ROWS = 512  # a chunk: with a block of queries 2 MB of scores, which stay in the cache
 _PAIRS = 2**14  # of a query and a row, scored exactly at once
 
@@ -47,12 +49,16 @@ def nearest(
         The largest first.
     indices : Tensor of int of shape (n_queries, k)
     """
-    found = []
-    for block in queries.split(_QUERIES):
-        if InnerProducts.rank(metric):
-            found.append(_by_products(block, rows, k, InnerProducts(metric, rows), similarity))
-        else:
-            found.append(_by_similarity(block, rows, k, similarity))
+    if InnerProducts.rank(metric):
+        products = InnerProducts(metric, rows)
+        found = [
+            _by_products(block, rows, k, products, similarity) for block in queries.split(_QUERIES)
+        ]
+    else:
+        found = [
+            _by_similarity(block, rows, k, similarity)
+            for block in queries.split(_QUERIES_BY_SIMILARITY)
+        ]
     scores, indices = zip(*found, strict=True)
     return torch.cat(scores), torch.cat(indices)
 
@@ -72,15 +78,20 @@ def log_sum_exp(queries: Tensor, rows: Tensor, similarity: Similarity) -> Tensor
 def _by_similarity(
     queries: Tensor, rows: Tensor, k: int, similarity: Similarity
 ) -> tuple[Tensor, Tensor]:
+    n_queries = len(queries)  # padded to one shape, so that others do not change the rounding
+    queries = F.pad(queries, (0, 0, 0, _QUERIES_BY_SIMILARITY - n_queries))
     best = queries.new_empty(len(queries), 0)
     indices = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
     for start in range(0, len(rows), _ROWS):
         scores = similarity(queries, rows[start : start + _ROWS].to(queries.dtype))
         here = torch.arange(start, start + scores.shape[1], device=queries.device)
+        if best.shape[1] == k:  # of equal rows the first one stays
+            better = (scores > best[:, -1:]).any(0)
+            scores, here = scores[:, better], here[better]
         indices = torch.cat([indices, here.expand(len(queries), -1)], 1)
         best, order = torch.cat([best, scores], 1).sort(dim=1, descending=True, stable=True)
         best, indices = best[:, :k], indices.gather(1, order[:, :k])
-    return best, indices
+    return best[:n_queries], indices[:n_queries]
 
 
 def _by_products(

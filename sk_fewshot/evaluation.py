@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from sk_fewshot._device import resolve_device
+from sk_fewshot._device import on_device, resolve_device
 from sk_fewshot._validation import check_examples
 from sk_fewshot.classifiers._base import BaseFewShotClassifier
 from sk_fewshot.classifiers._encoder import encode_examples, learned_head
@@ -168,7 +168,7 @@ def episode_score(
     if encoded:
         clf, X = _encode_once(clf, X)
     with tqdm(total=n_episodes, disable=not verbose, unit="episode") as bar:
-        if encoded and scoring == "accuracy" and not clf._learns_head(clf.encoder):
+        if encoded and scoring == "accuracy" and _scores_decide(clf):
             scores = np.concatenate(list(_accuracies(clf, X, np.asarray(y), episodes, bar)))
         else:
             scores = cross_val_score(
@@ -217,6 +217,11 @@ def _encodes_alike(clf: BaseFewShotClassifier) -> bool:
     return isinstance(clf.encoder, FrozenEstimator | str)
 
 
+def _scores_decide(clf: BaseFewShotClassifier) -> bool:
+    """Whether the scores of the fitted head alone decide what `predict` returns."""
+    return clf.reject_below is None and not clf._learns_head(clf.encoder)
+
+
 def _encode_once(clf: BaseFewShotClassifier, X) -> tuple[BaseFewShotClassifier, NDArray]:
     """Return the same classifier over embeddings, and the embeddings (n_samples, d) of X."""
     if isinstance(clf.encoder, str):
@@ -254,7 +259,7 @@ def _accuracies(
         if score is None:
             support = chunk[0, :, :n_shot].ravel()
             clf.fit(embeddings[support], y[support]).head_.to(device)
-            score = clf._episode_scorer(torch.from_dlpack(embeddings).to(device))
+            score = clf._episode_scorer(on_device(embeddings, device))
         for start in range(0, len(chunk), a_step):
             rows = chunk[start : start + a_step]
             with torch.inference_mode():

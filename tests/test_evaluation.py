@@ -187,3 +187,12 @@ def test__EpisodeScores__mean_interval_and_repr():
     assert np.isnan(EpisodeScores(scores[:1], 5, 1).confidence_interval)
     with pytest.raises(AttributeError):
         result.scores = scores
+
+
+def test_rows_in_reverse(digits):
+    images, y = digits
+    X, y = images.reshape(-1, 64)[::-1], y[::-1]
+    clf = PrototypicalClassifier("passthrough")
+    reverse = episode_score(clf, X, y, n_episodes=5, random_state=0).scores
+    copied = episode_score(clf, X.copy(), y.copy(), n_episodes=5, random_state=0).scores
+    np.testing.assert_array_equal(reverse, copied)

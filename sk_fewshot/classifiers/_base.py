@@ -27,7 +27,9 @@ from sk_fewshot.classifiers._encoder import (
     fresh_encoder,
     warn_if_fitted,
 )
+from sk_fewshot.classifiers._labels import index_of, merge
 from sk_fewshot.classifiers._meta_fit import MetaFit
+from sk_fewshot.classifiers._open_set import OpenSet
 from sk_fewshot.distances import METRICS
 
 _CHUNK = 64  # queries scored at once
@@ -40,7 +42,7 @@ METRIC_CONSTRAINTS: dict[str, list] = {
 }
 
 
-class BaseFewShotClassifier(MetaFit, ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseFewShotClassifier(MetaFit, OpenSet, ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
     """A head over an encoder. Think twice before adding anything to this class.
 
     A subclass names its own transformer (`_default_encoder`) and says how support embeddings are
@@ -49,14 +51,18 @@ class BaseFewShotClassifier(MetaFit, ClassifierMixin, BaseEstimator, metaclass=A
 
     _parameter_constraints: ClassVar[dict] = {
         "encoder": [None, StrOptions({"passthrough"}), HasMethods(["fit", "transform"])],
+        **OpenSet._parameter_constraints,
         "device": [str, torch.device],
         "random_state": ["random_state"],
     }
+
     classes_: NDArray
     image_shape_: tuple[int, int, int] | None
 
-    def __init__(self, encoder, *, device, random_state):
+    def __init__(self, encoder, *, reject_below, unknown_label, device, random_state):
         self.encoder = encoder
+        self.reject_below = reject_below
+        self.unknown_label = unknown_label
         self.device = device
         self.random_state = random_state
 
@@ -66,12 +72,16 @@ class BaseFewShotClassifier(MetaFit, ClassifierMixin, BaseEstimator, metaclass=A
 
     @abstractmethod
     def _enrol(
-        self, embeddings: NDArray, codes: NDArray[np.intp], known: NDArray[np.intp] | None
+        self, embeddings: NDArray, codes: NDArray[np.intp], new: NDArray[np.intp] | None
     ) -> None:
-        """Take in support embeddings with codes into `classes_`.
+        """Take in support embeddings with codes into `classes_`, without changing arrays in place.
 
-        `known` holds the codes of the classes enrolled before; None: none was, start anew.
+        `new` holds the codes of the classes not enrolled before, sorted; None: start anew.
         """
+
+    @abstractmethod
+    def _forget(self, code: int) -> None:
+        """Drop what is kept of a class, without changing arrays in place."""
 
     @abstractmethod
     def _score(self, queries: Tensor) -> Tensor:
@@ -125,6 +135,7 @@ class BaseFewShotClassifier(MetaFit, ClassifierMixin, BaseEstimator, metaclass=A
             embeddings, y = self._embed_labelled(X, y, reset=True)
             self.classes_, codes = np.unique(y, return_inverse=True)
             self.head_ = self._make_head(embeddings, codes)
+            self._check_rejection()
             self._enrol(embeddings, codes, None)
         return self
 
@@ -155,10 +166,43 @@ class BaseFewShotClassifier(MetaFit, ClassifierMixin, BaseEstimator, metaclass=A
             return self.fit(X, y)
         with all_or_nothing(self):
             embeddings, y = self._embed_labelled(X, y, reset=False)
-            before = self.classes_
-            self.classes_ = np.union1d(before, y)
-            known, codes = (np.searchsorted(self.classes_, labels) for labels in (before, y))
-            self._enrol(embeddings, codes, known)
+            labels, codes = np.unique(y, return_inverse=True)
+            self.classes_, new = merge(self.classes_, labels)
+            self._check_rejection()
+            self._enrol(embeddings, np.searchsorted(self.classes_, labels)[codes], new)
+        return self
+
+    def remove_class(self, label) -> Self:
+        """Forget a class.
+
+        Equal to one `fit` on the examples of the other classes, as the encoder stays as it is.
+        Enrolling its examples again by `partial_fit` brings the class back as it was.
+
+        Parameters
+        ----------
+        label : int, str or whatever the classes are
+            One of `classes_`.
+
+        Returns
+        -------
+        self : object
+            The classifier without the class.
+
+        Raises
+        ------
+        ValueError
+            If `label` is none of the classes, or the only one.
+        """
+        check_is_fitted(self)
+        code = index_of(label, self.classes_)
+        if len(self.classes_) == 1:
+            raise ValueError(
+                f"label={label!r} is the only class enrolled, and a classifier cannot be without "
+                "any; enrol another class first, or fit anew."
+            )
+        with all_or_nothing(self):
+            self._forget(code)
+            self.classes_ = np.delete(self.classes_, code)
         return self
 
     def predict(self, X) -> NDArray:
@@ -171,10 +215,15 @@ class BaseFewShotClassifier(MetaFit, ClassifierMixin, BaseEstimator, metaclass=A
         Returns
         -------
         ndarray of shape (n_queries,)
-            The class of the highest score.
+            The class of the highest score, or `unknown_label` where `score_samples` is under
+            `reject_below`.
         """
         check_is_fitted(self)
-        return self.classes_[self._most_similar_class(self._embed(X, reset=False))]
+        embeddings = self._embed(X, reset=False)
+        predicted = self.classes_[self._most_similar_class(embeddings)]
+        if self.reject_below is None:
+            return predicted
+        return self._with_unknown(predicted, embeddings)
 
     def predict_proba(self, X) -> NDArray:
         """Probabilities of the classes.
@@ -211,12 +260,23 @@ class BaseFewShotClassifier(MetaFit, ClassifierMixin, BaseEstimator, metaclass=A
 
     def _most_similar_class(self, embeddings: NDArray) -> NDArray[np.intp]:
         """Indices (n_queries,) into `classes_`."""
-        return self._score_embeddings(embeddings).argmax(axis=1)
+        return self._by_chunk(lambda queries: self._score(queries).argmax(1), embeddings)
+
+    def _best_scores(self, embeddings):
+        return self._by_chunk(lambda queries: self._score(queries).amax(1), embeddings)
 
     def _score_embeddings(self, embeddings: NDArray) -> NDArray:
+        return self._by_chunk(self._score, embeddings)
+
+    def _by_chunk(self, function: Callable[[Tensor], Tensor], embeddings: NDArray) -> NDArray:
+        """Apply a row-wise function to queries, a chunk at a time, whatever their number."""
         device = resolve_device(self.device)
         self.head_.to(device)
-        return apply_in_chunks(self._score, embeddings, chunk_size=_CHUNK, device=device)
+        return apply_in_chunks(function, embeddings, chunk_size=_CHUNK, device=device)
+
+    def _check_rejection(self) -> None:
+        if self.reject_below is not None:
+            self._unknown_label()
 
     def _embed(self, X, *, reset: bool) -> NDArray:
         if isinstance(self.encoder_, str):

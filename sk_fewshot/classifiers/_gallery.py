@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sk_fewshot._device import resolve_device
+from sk_fewshot._device import on_device, resolve_device
 from sk_fewshot._search import Similarity, log_sum_exp, nearest
 from sk_fewshot.classifiers._base import BaseFewShotClassifier
+from sk_fewshot.classifiers._support import SupportSetClassifier
 from sk_fewshot.distances import Metric, pairwise_distances
 from sk_fewshot.heads._metric import MetricHead
 
-_LARGE = 1024  # classes: from here on the nearest is searched without all scores
+LARGE = 1024  # rows: from here on the nearest is searched without all scores
 
 
 class GalleryClassifier(BaseFewShotClassifier):
@@ -58,13 +59,19 @@ class GalleryClassifier(BaseFewShotClassifier):
             If it is not between 1 and the number of embeddings.
         """
         check_is_fitted(self)
-        metric = self._metric
-        scores, indices = self._nearest(
-            self._embed(X, reset=False),
-            n_neighbors,
-            lambda queries, rows: -pairwise_distances(queries, rows, metric),
-        )
+        embeddings = self._embed(X, reset=False)
+        scores, indices = self._nearest(embeddings, n_neighbors, self._minus_distances)
         return (-scores, indices) if return_distance else indices
+
+    def _best_scores(self, embeddings):
+        return self._nearest(embeddings, 1, self._minus_distances)[0][:, 0]
+
+    def _minus_distances(self, queries: Tensor, rows: Tensor) -> Tensor:
+        return -pairwise_distances(queries, rows, self._metric)
+
+    def _similarity(self, queries: Tensor, rows: Tensor) -> Tensor:
+        """What the scores of the head are made of."""
+        return self.head_.similarity(queries, rows)
 
     @property
     def _metric(self) -> Metric:
@@ -99,7 +106,7 @@ class GalleryClassifier(BaseFewShotClassifier):
     def _on_device(self, embeddings: NDArray) -> tuple[Tensor, Tensor]:
         device = resolve_device(self.device)
         self.head_.to(device)
-        return torch.from_dlpack(embeddings).to(device), torch.from_dlpack(self._gallery).to(device)
+        return on_device(embeddings, device), on_device(self._gallery, device)
 
 
 class OneRowAClass(GalleryClassifier):
@@ -131,13 +138,51 @@ class OneRowAClass(GalleryClassifier):
         """
         check_is_fitted(self)
         embeddings = self._embed(X, reset=False)
-        scores, indices = self._nearest(embeddings, k, self.head_.similarity)
+        scores, indices = self._nearest(embeddings, k, self._similarity)
         with torch.inference_mode():
-            log_total = log_sum_exp(*self._on_device(embeddings), self.head_.similarity)
+            log_total = log_sum_exp(*self._on_device(embeddings), self._similarity)
         probabilities = (torch.from_numpy(scores) - log_total.cpu().unsqueeze(1)).exp().numpy()
         return self.classes_[indices], probabilities
 
     def _most_similar_class(self, embeddings):
-        if len(self.classes_) < _LARGE:
+        if len(self.classes_) < LARGE:
             return super()._most_similar_class(embeddings)
-        return self._nearest(embeddings, 1, self.head_.similarity)[1][:, 0]
+        return self._nearest(embeddings, 1, self._similarity)[1][:, 0]
+
+
+class OneRowAnExample(GalleryClassifier, SupportSetClassifier):
+    """A gallery of the support examples themselves.
+
+    A large one is scored some examples at a time, so that memory grows with neither their number
+    times that of the queries nor with their number times that of the classes. A subclass scores
+    some (`_score_rows`) and says what makes one score of two (`_joined`).
+    """
+
+    @abstractmethod
+    def _score_rows(self, queries: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
+        """Scores (n, n_classes) of queries (n, d) by examples (m, d) labelled from 0 on."""
+
+    @abstractmethod
+    def _joined(self, scores: Tensor, others: Tensor) -> Tensor:
+        """Scores by some examples and by others of the same class, as by all."""
+
+    @property
+    def _gallery(self):
+        return self.support_embeddings_
+
+    @property
+    def _in_parts(self) -> bool:
+        """Whether some examples are scored at a time."""
+        return len(self._gallery) > LARGE
+
+    def _score(self, queries):
+        if not self._in_parts:
+            return super()._score(queries)
+        support, codes = (on_device(part, queries.device) for part in self._state)
+        queries = queries.to(support.dtype)
+        scores = queries.new_full((len(queries), len(self.classes_)), -torch.inf)
+        for rows, labels in zip(support.split(LARGE), codes.split(LARGE), strict=True):
+            first, last = int(labels[0]), int(labels[-1])  # sorted, and no class in between lacks
+            of_these = self._score_rows(queries, rows, labels - first)
+            scores[:, first : last + 1] = self._joined(scores[:, first : last + 1], of_these)
+        return scores

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sk_fewshot._device import resolve_device
+from sk_fewshot._device import on_device, resolve_device
 from sk_fewshot.classifiers._base import BaseFewShotClassifier
 
 Arrays = NDArray | tuple[NDArray, ...]
@@ -27,17 +27,23 @@ class SupportSetClassifier(BaseFewShotClassifier):
     _state: Arrays
     head_: Any
 
-    def _enrol(self, embeddings, codes, known):
-        if known is not None:
+    def _enrol(self, embeddings, codes, new):
+        if new is not None:
+            known = np.delete(np.arange(len(self.classes_)), new)  # codes of those before
             embeddings = np.concatenate([self.support_embeddings_, embeddings])
             codes = np.concatenate([known[self.support_codes_], codes])
-        self.support_embeddings_, self.support_codes_ = sorted_support(embeddings, codes)
+        self._keep(*sorted_support(embeddings, codes))
+
+    def _forget(self, code):
+        kept = self.support_codes_ != code
+        codes = self.support_codes_[kept]
+        self._keep(self.support_embeddings_[kept], codes - (codes > code))
+
+    def _keep(self, embeddings: NDArray, codes: NDArray[np.intp]) -> None:
+        self.support_embeddings_, self.support_codes_ = embeddings, codes
         device = resolve_device(self.device)
         with torch.inference_mode():
-            support, labels = (
-                torch.from_dlpack(array).to(device)
-                for array in (self.support_embeddings_, self.support_codes_)
-            )
+            support, labels = (on_device(array, device) for array in (embeddings, codes))
             state = self.head_.to(device).enrol(support, labels)
         if isinstance(state, Tensor):
             self._state = state.cpu().numpy()
@@ -48,9 +54,9 @@ class SupportSetClassifier(BaseFewShotClassifier):
         dtype = torch.from_dlpack(self.support_embeddings_[:0]).dtype
         state: Tensor | tuple[Tensor, ...]
         if isinstance(self._state, tuple):
-            state = tuple(torch.from_dlpack(part).to(queries.device) for part in self._state)
+            state = tuple(on_device(part, queries.device) for part in self._state)
         else:
-            state = torch.from_dlpack(self._state).to(queries.device)
+            state = on_device(self._state, queries.device)
         return self.head_.score(queries.to(dtype), state)
 
 
@@ -62,7 +68,9 @@ def sorted_support(
     Any order would do that the rows' own contents fix: rows that tie are the same.
     """
     embeddings = np.ascontiguousarray(embeddings + 0.0)  # -0.0 becomes 0.0
-    order = sorted(range(len(codes)), key=lambda i: (codes[i], embeddings[i].tobytes()))
+    keys = embeddings.view(np.dtype((np.void, embeddings.strides[0])))[:, 0]  # (n_support,)
+    order = keys.argsort()
+    order = order[codes[order].argsort(kind="stable")]
     return embeddings[order], codes[order]
 
 

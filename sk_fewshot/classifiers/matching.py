@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
+from torch import Tensor
+
+from sk_fewshot._device import on_device
 from sk_fewshot.classifiers._base import METRIC_CONSTRAINTS
 from sk_fewshot.classifiers._encoder import learned_head
-from sk_fewshot.classifiers._gallery import GalleryClassifier
-from sk_fewshot.classifiers._support import SupportSetClassifier
+from sk_fewshot.classifiers._gallery import OneRowAnExample
+from sk_fewshot.distances import pairwise_distances
 from sk_fewshot.heads import MatchingHead
+from sk_fewshot.heads._classes import class_logsumexp
 from sk_fewshot.transformers import MatchingTransformer
 
 
-class MatchingClassifier(GalleryClassifier, SupportSetClassifier):
+class MatchingClassifier(OneRowAnExample):
     r"""Label queries by the class whose support examples get most of their attention.
 
     .. math:: P(y = k \mid x, S) = \sum_{i : y_i = k} a(x, x_i), \qquad
@@ -38,6 +43,12 @@ class MatchingClassifier(GalleryClassifier, SupportSetClassifier):
     temperature : float or None, default=None
         Divides the distances before the softmax. None: what the encoder learned with this metric,
         otherwise 0.1 for "cosine" and 1 for the others.
+    reject_below : float or None, default=None
+        Open set: `predict` labels queries whose `score_samples` is under it as `unknown_label`.
+        None: every query gets a known class. `calibrate_rejection` chooses it.
+    unknown_label : int, str or None, default=None
+        Label of rejected queries, of the kind of the classes and none of them. None: -1 among
+        numbers, "unknown" among strings.
     device : str or torch.device, default="auto"
         Where attention is computed; "auto" takes CUDA where there is one.
     random_state : int, RandomState instance or None, default=None
@@ -84,7 +95,7 @@ class MatchingClassifier(GalleryClassifier, SupportSetClassifier):
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        **SupportSetClassifier._parameter_constraints,
+        **OneRowAnExample._parameter_constraints,
         **METRIC_CONSTRAINTS,
     }
     _default_encoder: ClassVar = MatchingTransformer
@@ -92,9 +103,23 @@ class MatchingClassifier(GalleryClassifier, SupportSetClassifier):
     head_: MatchingHead
 
     def __init__(
-        self, encoder=None, *, metric="cosine", temperature=None, device="auto", random_state=None
+        self,
+        encoder=None,
+        *,
+        metric="cosine",
+        temperature=None,
+        reject_below=None,
+        unknown_label=None,
+        device="auto",
+        random_state=None,
     ):
-        super().__init__(encoder, device=device, random_state=random_state)
+        super().__init__(
+            encoder,
+            reject_below=reject_below,
+            unknown_label=unknown_label,
+            device=device,
+            random_state=random_state,
+        )
         self.metric = metric
         self.temperature = temperature
 
@@ -107,5 +132,27 @@ class MatchingClassifier(GalleryClassifier, SupportSetClassifier):
         return MatchingHead(self.metric, self.temperature, learned.context)
 
     @property
-    def _gallery(self):
-        return self.support_embeddings_
+    def _in_parts(self):
+        return super()._in_parts and self.head_.context is None  # which reads all examples at once
+
+    def _score(self, queries):
+        scores = super()._score(queries)
+        return scores.log_softmax(1) if self._in_parts else scores
+
+    def _score_rows(self, queries, rows, labels):
+        return class_logsumexp(self._similarity(queries, rows), labels)
+
+    def _joined(self, scores, others):
+        return torch.logaddexp(scores, others)
+
+    def _best_scores(self, embeddings):
+        context = self.head_.context
+        if context is None:
+            return super()._best_scores(embeddings)
+
+        def best(queries: Tensor) -> Tensor:
+            support = on_device(self._state[0], queries.device)
+            queries = context.of_queries(queries, support)
+            return -pairwise_distances(queries, support, self.head_.metric).amin(1)
+
+        return self._by_chunk(best, embeddings)

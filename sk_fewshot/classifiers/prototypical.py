@@ -13,6 +13,7 @@ from sk_fewshot._inner_products import InnerProducts
 from sk_fewshot.classifiers._base import METRIC_CONSTRAINTS, take_rows
 from sk_fewshot.classifiers._encoder import learned_head
 from sk_fewshot.classifiers._gallery import OneRowAClass
+from sk_fewshot.classifiers._rows import updated_rows
 from sk_fewshot.heads import PrototypicalHead
 from sk_fewshot.transformers import PrototypicalTransformer
 
@@ -40,6 +41,12 @@ class PrototypicalClassifier(OneRowAClass):
     temperature : float or None, default=None
         Divides the distances before the softmax. None: what the encoder learned with this metric,
         otherwise 0.1 for "cosine" and 1 for the others.
+    reject_below : float or None, default=None
+        Open set: `predict` labels queries whose `score_samples` is under it as `unknown_label`.
+        None: every query gets a known class. `calibrate_rejection` chooses it.
+    unknown_label : int, str or None, default=None
+        Label of rejected queries, of the kind of the classes and none of them. None: -1 among
+        numbers, "unknown" among strings.
     device : str or torch.device, default="auto"
         Where distances are computed; "auto" takes CUDA where there is one.
     random_state : int, RandomState instance or None, default=None
@@ -103,10 +110,18 @@ class PrototypicalClassifier(OneRowAClass):
         *,
         metric="sqeuclidean",
         temperature=None,
+        reject_below=None,
+        unknown_label=None,
         device="auto",
         random_state=None,
     ):
-        super().__init__(encoder, device=device, random_state=random_state)
+        super().__init__(
+            encoder,
+            reject_below=reject_below,
+            unknown_label=unknown_label,
+            device=device,
+            random_state=random_state,
+        )
         self.metric = metric
         self.temperature = temperature
 
@@ -120,21 +135,36 @@ class PrototypicalClassifier(OneRowAClass):
             return learned
         return PrototypicalHead(self.metric, self.temperature)
 
-    def _enrol(self, embeddings, codes, known):
-        rows = embeddings.astype(np.float64)
-        counts = np.bincount(codes, minlength=len(self.classes_))
-        if known is not None:
-            rows, codes = np.concatenate([self._sums, rows]), np.concatenate([known, codes])
-            counts[known] += self.class_counts_
-        # (n_classes, n_rows): sums run over the rows in order, so that enrolling later is bitwise
-        # the same as enrolling at once
-        membership = sparse.csr_array(
-            (np.ones(len(rows)), (codes, np.arange(len(rows)))),
-            shape=(len(self.classes_), len(rows)),
-        )
-        self._sums = membership @ rows
-        self.class_counts_ = counts
-        self.prototypes_ = (self._sums / counts[:, None]).astype(embeddings.dtype)
+    def _enrol(self, embeddings, codes, new):
+        touched, own = np.unique(codes, return_inverse=True)  # the classes of these rows
+        rows, counts = embeddings.astype(np.float64), np.bincount(own)
+        if new is None:
+            self._sums, self.class_counts_ = _sums_by_class(rows, own), counts
+            self.prototypes_ = self._means(embeddings.dtype)
+            return
+        dtype = np.result_type(self.prototypes_, embeddings)
+        if dtype != self.prototypes_.dtype:
+            self.prototypes_ = self._means(dtype)
+        met = np.isin(touched, new, invert=True)  # which were enrolled before
+        place = touched[met] - np.searchsorted(new, touched[met])  # of those, before
+        rows = np.concatenate([self._sums[place], rows])
+        sums = _sums_by_class(rows, np.concatenate([np.flatnonzero(met), own]))
+        counts[met] += self.class_counts_[place]
+        values = {
+            "_sums": sums,
+            "prototypes_": (sums / counts[:, None]).astype(dtype),
+            "class_counts_": counts,
+        }
+        for name, of_touched in values.items():
+            before = getattr(self, name)
+            setattr(self, name, updated_rows(before, touched, of_touched, met))
+
+    def _forget(self, code):
+        for name in ("_sums", "prototypes_", "class_counts_"):
+            setattr(self, name, np.delete(getattr(self, name), code, axis=0))
+
+    def _means(self, dtype) -> NDArray:
+        return (self._sums / self.class_counts_[:, None]).astype(dtype)
 
     @property
     def _gallery(self):
@@ -159,3 +189,13 @@ class PrototypicalClassifier(OneRowAClass):
             return scores, products.error(lengths[queries], largest)
 
         return score
+
+
+def _sums_by_class(rows: NDArray, codes: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Sums (n_classes, d) of the rows (n, d) with each code.
+
+    They run over the rows in order, so that enrolling later, with the earlier sum as the first row,
+    is bitwise the same as enrolling at once.
+    """
+    membership = sparse.csr_array((np.ones(len(rows)), (codes, np.arange(len(rows)))))
+    return membership @ rows

@@ -38,6 +38,12 @@ class RelationClassifier(SupportSetClassifier):
         The comparator is the one that a :class:`RelationTransformer` learned beside its embedding.
         Over any other encoder, `fit` learns one from the support set by episodes on the embeddings,
         which takes two examples of each class or more; `partial_fit` then keeps that comparator.
+    reject_below : float or None, default=None
+        Open set: `predict` labels queries whose `score_samples` is under it as `unknown_label`.
+        None: every query gets a known class. `calibrate_rejection` chooses it.
+    unknown_label : int, str or None, default=None
+        Label of rejected queries, of the kind of the classes and none of them. None: -1 among
+        numbers, "unknown" among strings.
     device : str or torch.device, default="auto"
         Where relations are computed; "auto" takes CUDA where there is one.
     random_state : int, RandomState instance or None, default=None
@@ -86,8 +92,22 @@ class RelationClassifier(SupportSetClassifier):
 
     head_: RelationHead
 
-    def __init__(self, encoder=None, *, device="auto", random_state=None):
-        super().__init__(encoder, device=device, random_state=random_state)
+    def __init__(
+        self,
+        encoder=None,
+        *,
+        reject_below=None,
+        unknown_label=None,
+        device="auto",
+        random_state=None,
+    ):
+        super().__init__(
+            encoder,
+            reject_below=reject_below,
+            unknown_label=unknown_label,
+            device=device,
+            random_state=random_state,
+        )
 
     def _learns_head(self, encoder):
         return not isinstance(learned_head(encoder), RelationHead)

@@ -9,9 +9,8 @@ from torch import nn
 
 from sk_fewshot.classifiers._base import METRIC_CONSTRAINTS
 from sk_fewshot.classifiers._encoder import learned_head
-from sk_fewshot.classifiers._gallery import GalleryClassifier
+from sk_fewshot.classifiers._gallery import OneRowAnExample
 from sk_fewshot.classifiers._support import (
-    SupportSetClassifier,
     check_two_examples_a_class,
     sorted_support,
 )
@@ -19,7 +18,7 @@ from sk_fewshot.heads import SiameseHead
 from sk_fewshot.transformers import SiameseTransformer
 
 
-class SiameseClassifier(GalleryClassifier, SupportSetClassifier):
+class SiameseClassifier(OneRowAnExample):
     r"""Label queries by the support example that is most probably the same.
 
     .. math:: y = y_{i^*}, \qquad i^* = \arg\max_i p(\mathrm{same} \mid x, x_i)
@@ -48,6 +47,12 @@ class SiameseClassifier(GalleryClassifier, SupportSetClassifier):
     temperature : float or None, default=None
         Divides the distances, or the logits of p(same). None: 0.1 for "cosine" and 1 for the
         others.
+    reject_below : float or None, default=None
+        Open set: `predict` labels queries whose `score_samples` is under it as `unknown_label`.
+        None: every query gets a known class. `calibrate_rejection` chooses it.
+    unknown_label : int, str or None, default=None
+        Label of rejected queries, of the kind of the classes and none of them. None: -1 among
+        numbers, "unknown" among strings.
     device : str or torch.device, default="auto"
         Where pairs are compared; "auto" takes CUDA where there is one.
     random_state : int, RandomState instance or None, default=None
@@ -96,7 +101,7 @@ class SiameseClassifier(GalleryClassifier, SupportSetClassifier):
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        **SupportSetClassifier._parameter_constraints,
+        **OneRowAnExample._parameter_constraints,
         **METRIC_CONSTRAINTS,
         "metric": [*METRIC_CONSTRAINTS["metric"], None],
     }
@@ -105,9 +110,23 @@ class SiameseClassifier(GalleryClassifier, SupportSetClassifier):
     head_: SiameseHead
 
     def __init__(
-        self, encoder=None, *, metric=None, temperature=None, device="auto", random_state=None
+        self,
+        encoder=None,
+        *,
+        metric=None,
+        temperature=None,
+        reject_below=None,
+        unknown_label=None,
+        device="auto",
+        random_state=None,
     ):
-        super().__init__(encoder, device=device, random_state=random_state)
+        super().__init__(
+            encoder,
+            reject_below=reject_below,
+            unknown_label=unknown_label,
+            device=device,
+            random_state=random_state,
+        )
         self.metric = metric
         self.temperature = temperature
 
@@ -143,9 +162,23 @@ class SiameseClassifier(GalleryClassifier, SupportSetClassifier):
             head.comparator.weight /= torch.from_numpy(spread).to(head.comparator.weight)
         return head
 
-    @property
-    def _gallery(self):
-        return self.support_embeddings_
+    def _most_similar_class(self, embeddings):
+        if not self._in_parts:
+            return super()._most_similar_class(embeddings)
+        return self.support_codes_[self._nearest(embeddings, 1, self._similarity)[1][:, 0]]
+
+    def _score_rows(self, queries, rows, labels):
+        return self.head_.score(queries, (rows, labels))
+
+    def _joined(self, scores, others):
+        return torch.maximum(scores, others)
+
+    def _similarity(self, queries, rows):
+        comparator: Any = self.head_.comparator
+        if comparator is None:
+            return super()._similarity(queries, rows)
+        logits = comparator.pair_logits(queries, rows)
+        return nn.functional.logsigmoid(logits / self.head_.log_temperature.exp())
 
     @property
     def _metric(self):

@@ -250,7 +250,7 @@ def _ranks_of_matches(
     R_max = int(n_matches.max())
     row_bytes = 8 * (5 * len(reference) + 8 * R_max)  # float64 and int64 arrays alive at a time
     n_rows = get_chunk_n_rows(row_bytes, max_n_rows=len(answerable))
-    searched, code_searched = torch.tensor(reference), torch.from_numpy(code_reference)
+    searched, code_searched = torch.from_numpy(reference.copy()), torch.from_numpy(code_reference)
     for batch in gen_batches(len(answerable), n_rows):
         chunk = answerable[batch]
         distances = pairwise_distances(torch.from_dlpack(queries[chunk]), searched, metric).float()

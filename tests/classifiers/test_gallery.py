@@ -124,3 +124,12 @@ def test__kneighbors__of_a_learned_comparator_is_what_siamese_predicts():
     np.testing.assert_array_equal(clf.support_codes_[indices[:, 0]], clf.predict(X[1::2]))
     best = clf.decision_function(X[1::2]).max(axis=1)
     np.testing.assert_allclose(-distances[:, 0], best, rtol=1e-5)
+
+
+def test__kneighbors__of_rows_and_columns_in_reverse():
+    rows, queries = gallery(N_CLASSES, 5)
+    expected = fitted(rows).kneighbors(queries, 3)
+    for given_rows, given_queries in ((rows, queries[::-1]), (rows[:, ::-1], queries[::-1, ::-1])):
+        found = fitted(given_rows).kneighbors(given_queries, 3)
+        np.testing.assert_array_equal(found[1][::-1], expected[1])
+        np.testing.assert_allclose(found[0][::-1], expected[0], rtol=1e-6)

@@ -224,3 +224,13 @@ def test_bad_input_says_what_is_wrong(score, arguments, message):
     good = {"X": [[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]], "y": [0, 0, 1]}
     with pytest.raises(ValueError, match=message):
         score(**(good | arguments))
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_rows_and_columns_in_reverse(score):
+    X, y = np.random.default_rng(0).normal(size=(12, 3)), np.arange(12) % 3
+    expected = score(X, y)
+    assert score(X[::-1, ::-1], y[::-1]) == pytest.approx(expected)
+    assert score(X[:, ::-1], y, X_reference=X[::-1, ::-1], y_reference=y[::-1]) == pytest.approx(
+        score(X, y, X_reference=X, y_reference=y)
+    )
