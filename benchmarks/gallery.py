@@ -8,6 +8,9 @@ faiss-cpu``.
 from __future__ import annotations
 
 import resource
+import statistics
+import time
+from collections.abc import Callable
 from functools import partial
 
 import faiss
@@ -34,6 +37,33 @@ def enrolled(rows: np.ndarray) -> PrototypicalClassifier:
     clf = PrototypicalClassifier("passthrough").fit(rows[:2], [0, 1])
     clf.classes_, clf.prototypes_ = np.arange(len(rows)), rows
     return clf
+
+
+def milliseconds(function: Callable[[], object]) -> float:
+    """Time one call."""
+    start = time.perf_counter()
+    function()
+    return 1000 * (time.perf_counter() - start)
+
+
+def enrolment(n_classes: int) -> dict[str, object]:
+    """Return the row on enrolling and removing one class."""
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((n_classes, D), dtype=np.float32)
+    one = rng.standard_normal((1, D), dtype=np.float32)
+    clf = PrototypicalClassifier("passthrough").fit(rows, 2 * np.arange(n_classes))
+    del rows
+    last = 2 * n_classes
+    first = milliseconds(lambda: clf.partial_fit(one, [last]))
+    following = [milliseconds(partial(clf.partial_fit, one, [last + i])) for i in range(1, 21)]
+    return {
+        "enrolment among": n_classes,
+        "first_ms": first,
+        "next_ms": statistics.median(following),
+        "known_class_ms": milliseconds(lambda: clf.partial_fit(one, [n_classes])),
+        "in_the_middle_ms": milliseconds(lambda: clf.partial_fit(one, [n_classes + 1])),
+        "remove_ms": milliseconds(lambda: clf.remove_class(n_classes + 1)),
+    }
 
 
 def peak_memory_mb() -> float:
@@ -77,6 +107,8 @@ def measure(rounds: int):
             "over_floor": ratio(seconds, "floor"),
             "extra_memory_MB": extra,
         }
+        del clf, index, rows
+    yield enrolment(1_000_000)
 
 
 if __name__ == "__main__":
