@@ -83,7 +83,8 @@ class OpenSet:
         false_accept_rate : float in [0, 1), default=0.01
             Share of strangers to accept at most. A stranger drawn as those in X were is accepted
             with no larger probability, if X has ``1 / false_accept_rate - 1`` examples or more;
-            from fewer the rate cannot be told, and the threshold is above all of them.
+            from fewer the rate cannot be told, and the threshold is above all of them. Ten
+            photographs of one person tell less than those of ten people.
 
         Returns
         -------
@@ -94,6 +95,17 @@ class OpenSet:
         ------
         ValueError
             If `false_accept_rate` is not in [0, 1), or y has the only class enrolled.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sk_fewshot import PrototypicalClassifier
+        >>> X, y = load_digits(return_X_y=True)
+        >>> known, strangers = X[y < 5], X[y >= 5]
+        >>> clf = PrototypicalClassifier("passthrough").fit(known[:100], y[y < 5][:100])
+        >>> clf = clf.calibrate_rejection(strangers[:400], false_accept_rate=0.05)
+        >>> (clf.predict(strangers[400:]) == -1).mean() > 0.95
+        True
         """
         check_is_fitted(self)
         check_parameters(self, {"false_accept_rate": _RATE}, false_accept_rate=false_accept_rate)
