@@ -104,7 +104,7 @@ class OpenSet:
         >>> known, strangers = X[y < 5], X[y >= 5]
         >>> clf = PrototypicalClassifier("passthrough").fit(known[:100], y[y < 5][:100])
         >>> clf = clf.calibrate_rejection(strangers[:400], false_accept_rate=0.05)
-        >>> (clf.predict(strangers[400:]) == -1).mean() > 0.95
+        >>> clf.score(strangers[400:], [-1] * len(strangers[400:])) > 0.95
         True
         """
         check_is_fitted(self)
