@@ -580,3 +580,14 @@ def test_validation_classes_are_refused():
     clf = PairClassifier(SiameseTransformer(validation_classes=0.2, **TINY))
     with pytest.raises(ValueError, match="validation_classes needs class labels"):
         clf.fit(PAIRS, SAME)
+
+
+def test_meta_fit_on_images_flattens_them_for_encoders_of_rows(digits):
+    images, y = digits
+    images, y = images[:100], y[:100]
+    clf = PairClassifier(PCA(5, random_state=0)).meta_fit(images, y)
+    by_rows = PairClassifier(PCA(5, random_state=0)).meta_fit(images.reshape(-1, 64), y)
+    X, same = make_pairs(images, y, n_pairs=50, random_state=0)
+    assert_array_equal(
+        clf.fit(X, same).decision_function(X), by_rows.fit(X, same).decision_function(X)
+    )
