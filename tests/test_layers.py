@@ -10,7 +10,7 @@ import sk_fewshot
 ROOT = Path(sk_fewshot.__file__).parent
 
 LAYERS = [
-    {"_version", "_validation", "_random", "_device", "_chunks"},
+    {"_version", "_validation", "_random", "_device", "_chunks", "_files"},
     {"distances", "episodes"},
     {"_inner_products"},
     {"_search"},

@@ -1,6 +1,16 @@
 """The training engine: an encoder, class-balanced batches and a loss, trained by skorch."""
 
+from sk_fewshot._training.checkpoint import Checkpoint
 from sk_fewshot._training.data import LabelledRows
 from sk_fewshot._training.engine import OPTIMIZERS, split_classes, train
+from sk_fewshot._training.fingerprint import digest, digest_of_rows
 
-__all__ = ["OPTIMIZERS", "LabelledRows", "split_classes", "train"]
+__all__ = [
+    "OPTIMIZERS",
+    "Checkpoint",
+    "LabelledRows",
+    "digest",
+    "digest_of_rows",
+    "split_classes",
+    "train",
+]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm.auto import tqdm
 
+from sk_fewshot._training.checkpoint import Checkpoint
 from sk_fewshot._training.data import ClassBalancedBatches, LabelledRows
 from sk_fewshot._training.net import EncoderNet, Interrupted, KeepBestEpoch, Progress, SeedEpochs
 
@@ -39,6 +40,7 @@ def train(
     verbose: int,
     seed: int,
     net_params: Mapping[str, Any],
+    checkpoint: Checkpoint | None,
 ) -> EncoderNet:
     """Train `encoder` and what `loss` learns; both are changed in place.
 
@@ -46,7 +48,8 @@ def train(
     rate falls to 0 along half a cosine. With `validation`, the weights of the epoch with the lowest
     validation loss are kept, and training stops when it has not fallen for ten epochs. With
     `augment`, BatchNorm's running statistics are in the end taken anew from examples that are not
-    augmented, as those to be embedded later are not.
+    augmented, as those to be embedded later are not. With a `checkpoint`, training goes on where
+    that ends.
 
     Returns
     -------
@@ -59,6 +62,8 @@ def train(
         If interrupted; skorch would return as if finished.
     ValueError
         If the loss is not finite.
+    OSError
+        If the checkpoint cannot be written.
     """
     schedule = LRScheduler(
         "CosineAnnealingLR",
@@ -66,7 +71,12 @@ def train(
         step_every="batch",
         event_name=None,
     )
-    bar = tqdm(total=max_epochs * batches_per_epoch, disable=not verbose, unit="batch")
+    bar = tqdm(
+        total=max_epochs * batches_per_epoch,
+        initial=0 if checkpoint is None else checkpoint.n_epochs * batches_per_epoch,
+        disable=not verbose,
+        unit="batch",
+    )
     callbacks: list[tuple[str, Any]] = [
         ("seed_epochs", SeedEpochs(seed, device)),
         ("lr_schedule", schedule),
@@ -105,10 +115,13 @@ def train(
         **net_params,
         "callbacks": [*callbacks, *net_params.get("callbacks", [])],
     }
+    if checkpoint is not None:
+        settings["callbacks"].append(("checkpoint", checkpoint))
     with bar:
         net = EncoderNet(encoder, loss, **settings)
+        n_epochs = None if checkpoint is None else checkpoint.n_epochs_left(net.max_epochs)
         try:
-            net.fit(data)
+            net.fit(data, epochs=n_epochs)
         except Interrupted:
             raise KeyboardInterrupt from None
     if augment is not None:

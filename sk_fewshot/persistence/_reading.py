@@ -243,6 +243,8 @@ def _check_params(estimator: BaseEstimator) -> None:
         _check_type(estimator.estimator, BaseEstimator)
         return
     estimator._validate_params()
+    if isinstance(estimator, BaseTransformer):
+        _check_type(estimator.checkpoint, type(None))  # `fit` would write there
     if isinstance(estimator, Pipeline):
         _check_type(estimator.memory, type(None))  # a folder of pickles
         for name, step in estimator.steps:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
-from sk_fewshot.persistence._container import InvalidFileError, pack, write_atomically
+from sk_fewshot._files import write_atomically
+from sk_fewshot.persistence._container import InvalidFileError, pack
 from sk_fewshot.persistence._known import (
     CALLABLES,
     ESTIMATORS,
@@ -34,8 +35,9 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
     """Save an estimator in a file that holds data and no code.
 
     The file is safetensors, with the structure and the parameters as JSON. It keeps the parameters
-    and all that was fitted, except `net_`, so that the estimator that :func:`load` returns predicts
-    bitwise the same on the same machine. Before anything is written the estimator is rebuilt from
+    and all that was fitted, so that the estimator that :func:`load` returns predicts bitwise the
+    same on the same machine. It leaves out `net_`, and the path in `checkpoint`, so that no loaded
+    estimator writes where a file says. Before anything is written the estimator is rebuilt from
     what would be, so that a file that was saved also loads.
 
     Pickle, joblib and cloudpickle also take what this function refuses (lambdas, callbacks, your
@@ -189,6 +191,8 @@ class _Writer:
 
     def _estimator(self, estimator: BaseEstimator, where: str) -> dict[str, Any]:
         params = estimator.get_params(deep=False)
+        if isinstance(estimator, BaseTransformer):
+            params["checkpoint"] = None  # a path of this machine, that nobody else is to write to
         fitted = {k: v for k, v in vars(estimator).items() if k not in params and k != "net_"}
         encoder = fitted.pop("module_", None) if isinstance(estimator, BaseTransformer) else None
         state = None if encoder is None else encoder.state_dict()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from abc import ABCMeta, abstractmethod
 from itertools import chain
 from math import prod
@@ -25,13 +26,22 @@ from torch import nn
 
 from sk_fewshot._device import resolve_device
 from sk_fewshot._random import borrowed_generator, seed_torch
-from sk_fewshot._training import OPTIMIZERS, LabelledRows, split_classes, train
+from sk_fewshot._training import (
+    OPTIMIZERS,
+    Checkpoint,
+    LabelledRows,
+    digest,
+    digest_of_rows,
+    split_classes,
+    train,
+)
 from sk_fewshot._validation import all_or_nothing, check_examples
 from sk_fewshot.encoders import MLP, Conv4, encode
 from sk_fewshot.encoders._folding import folded_once
 from sk_fewshot.transformers._module import build_module, output_shape
 
 POSITIVE = Interval(Integral, 1, None, closed="left")
+_SEEDS = np.iinfo(np.int32).max
 
 
 class BaseTransformer(
@@ -55,6 +65,7 @@ class BaseTransformer(
         "validation_classes": [Interval(Real, 0, 1, closed="neither"), None],
         "net_params": [dict, None],
         "device": [str, torch.device],
+        "checkpoint": [str, os.PathLike, None],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
     }
@@ -74,6 +85,7 @@ class BaseTransformer(
         validation_classes,
         net_params,
         device,
+        checkpoint,
         verbose,
         random_state,
     ):
@@ -89,6 +101,7 @@ class BaseTransformer(
         self.validation_classes = validation_classes
         self.net_params = net_params
         self.device = device
+        self.checkpoint = checkpoint
         self.verbose = verbose
         self.random_state = random_state
 
@@ -139,9 +152,13 @@ class BaseTransformer(
         Raises
         ------
         ValueError
-            If there are too few classes, or too few examples of a class.
+            If there are too few classes, or too few examples of a class, or `checkpoint` is
+            damaged or of another training.
+        OSError
+            If `checkpoint` cannot be read or written.
         KeyboardInterrupt
-            If interrupted; the estimator is then as it was before.
+            If interrupted; the estimator is then as it was before. With a `checkpoint`, the next
+            `fit` goes on after the last whole epoch.
         """
         with all_or_nothing(self):
             X, y, self.image_shape_ = check_examples(
@@ -203,8 +220,13 @@ class BaseTransformer(
         return shape
 
     def _train(self, X: np.ndarray, codes: np.ndarray) -> None:
-        rng = check_random_state(self.random_state)
-        seed = rng.randint(np.iinfo(np.int32).max)
+        random_state, checkpoint = self._checked_random_state(), None
+        if self.checkpoint is not None:
+            training = self._training(X, codes)
+            checkpoint = Checkpoint(self.checkpoint, training, random_state)
+            random_state = checkpoint.random_state
+        rng = check_random_state(random_state)
+        seed = rng.randint(_SEEDS)
         device = resolve_device(self.device)
         n_way, n_per_class = self._batch_shape(np.bincount(codes))
         data, validation = self._datasets(X, codes, rng, device)
@@ -234,6 +256,7 @@ class BaseTransformer(
                 verbose=self.verbose,
                 seed=seed,
                 net_params=self.net_params or {},
+                checkpoint=checkpoint,
             )
         self.net_ = net
         self.module_: nn.Module = getattr(net.module_, "_orig_mod", net.module_).eval()
@@ -246,6 +269,23 @@ class BaseTransformer(
             for epoch in net.history
         ]
         self.n_iter_ = len(self.history_)
+
+    def _checked_random_state(self) -> int:
+        """The seed that everything is drawn from: as given, or drawn itself."""
+        if isinstance(self.random_state, Integral):
+            return int(self.random_state)
+        return check_random_state(self.random_state).randint(_SEEDS)
+
+    def _training(self, X: np.ndarray, codes: np.ndarray) -> dict[str, str]:
+        """Digests of all that decides what is learned, by name."""
+        params = self.get_params(deep=False)
+        for name in ("checkpoint", "device", "verbose"):
+            del params[name]
+        if not isinstance(self.random_state, Integral):
+            params["random_state"] = None  # what was drawn is in the checkpoint
+        digests = {name: digest(value) for name, value in params.items()}
+        estimator = digest(type(self))
+        return {"estimator": estimator, **digests, "X": digest_of_rows(X), "y": digest(codes)}
 
     def _datasets(self, X, codes, rng, device) -> tuple[LabelledRows, LabelledRows | None]:
         """Training rows and, with `validation_classes`, rows of other classes."""

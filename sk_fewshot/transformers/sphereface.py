@@ -69,6 +69,11 @@ class SphereFaceTransformer(MarginSoftmaxTransformer):
         `optimizer__weight_decay`.
     device : str or torch.device, default="auto"
         "auto" takes CUDA where there is one.
+    checkpoint : path-like or None, default=None
+        A file for the state of the training, written after each epoch. `fit` goes on from it where
+        the same training (parameters, data) was interrupted, to bitwise the same weights; it
+        returns at once where that was finished, and raises where the file is of another training,
+        as the next one of a grid search.
     verbose : int, default=0
         1 shows a progress bar.
     random_state : int, RandomState instance or None, default=None
@@ -145,6 +150,7 @@ class SphereFaceTransformer(MarginSoftmaxTransformer):
         validation_classes=None,
         net_params=None,
         device="auto",
+        checkpoint=None,
         verbose=0,
         random_state=None,
     ):
@@ -163,6 +169,7 @@ class SphereFaceTransformer(MarginSoftmaxTransformer):
             validation_classes=validation_classes,
             net_params=net_params,
             device=device,
+            checkpoint=checkpoint,
             verbose=verbose,
             random_state=random_state,
         )
