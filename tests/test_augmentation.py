@@ -6,11 +6,12 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from scipy.ndimage import zoom
 
-from sk_fewshot.augmentation import RandomAffine, symmetries_as_classes
+from sk_fewshot.augmentation import RandomAffine, normalize_moments, symmetries_as_classes
 
 STILL = {"degrees": 0, "translate": 0, "scale": (1, 1), "shear": 0}
 
@@ -220,3 +221,111 @@ def test__symmetries__closed_under_quarter_turns(kind, k):
 def test__symmetries_bad_input__named(X, y, kind, message):
     with pytest.raises(ValueError, match=message):
         symmetries_as_classes(X, y, kind=kind)
+
+
+def drawing(seed, height=24, width=24):
+    """Smooth spots at random places away from the border."""
+    rng = np.random.default_rng(seed)
+    spots = [
+        blob(height, width, *rng.uniform(0.35, 0.65, 2) * (height, width), sigma=1)
+        for _ in range(6)
+    ]
+    return sum(spots)[0, 0].numpy()
+
+
+def moments(images):
+    """Centre (n, 2) and covariance (n, 2, 2) of the brightness, in pixels as (x, y)."""
+    found = []
+    for image in images:
+        y, x = np.indices(image.shape)
+        points = np.stack([x.ravel() + 0.5, y.ravel() + 0.5])
+        weights = image.ravel()
+        found.append(
+            (np.average(points, axis=1, weights=weights), np.cov(points, aweights=weights))
+        )
+    centres, covariances = zip(*found, strict=True)
+    return np.stack(centres), np.stack(covariances)
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1), extent=st.floats(5, 7))
+def test__normalize_moments__centre_and_spread_as_asked(seed, extent):
+    normal = normalize_moments(drawing(seed)[None], size=40, extent=extent)
+    centre, covariance = moments(normal)
+    np.testing.assert_allclose(centre, 20, atol=0.3)
+    spread = np.sqrt(np.trace(covariance[0]) / 2)
+    np.testing.assert_allclose(spread, 40 / extent, rtol=0.1)
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1))
+def test__normalize_moments__full_strength_rounds_what_none_leaves(seed):
+    def elongation(strength):
+        normal = normalize_moments(drawing(seed)[None], size=40, extent=7, strength=strength)
+        values = np.linalg.eigvalsh(moments(normal)[1][0])
+        return values[1] / values[0]
+
+    before = elongation(0)
+    assert elongation(1) < 1.15
+    assert elongation(0.5) < 1.15 * before**0.5
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1), shift=st.tuples(*[st.integers(-5, 5)] * 2))
+def test__normalize_moments__place_and_size_are_gone(seed, shift):
+    small = np.pad(drawing(seed), 6)
+    moved = np.roll(small, shift, axis=(0, 1))
+    large = zoom(small, 3, order=1, grid_mode=True, mode="nearest")
+    normal = normalize_moments(small[None], size=12)
+    np.testing.assert_allclose(normalize_moments(moved[None], size=12), normal, atol=1e-3)
+    np.testing.assert_allclose(normalize_moments(large[None], size=12), normal, rtol=0.1, atol=0.1)
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(["rotations", "dihedral"]))
+def test__normalize_moments__commutes_with_symmetries(seed, kind):
+    X = np.stack([drawing(seed), drawing(seed + 1)])
+    after, _ = symmetries_as_classes(normalize_moments(X), [0, 1], kind=kind)
+    before = normalize_moments(symmetries_as_classes(X, [0, 1], kind=kind)[0])
+    np.testing.assert_allclose(before, after, atol=1e-3)
+
+
+def test__normalize_moments__a_row_does_not_depend_on_the_others():
+    X = np.stack([drawing(seed, 20, 31) for seed in range(300)]).astype(np.float32)
+    normal = normalize_moments(X, size=9)
+    assert normal.shape == (300, 9, 9)
+    assert normal.dtype == np.float32
+    np.testing.assert_allclose(normalize_moments(X[280:281], size=9)[0], normal[280], atol=1e-5)
+
+
+def test__normalize_moments__channels_move_together():
+    X = np.stack([drawing(0), drawing(1)])
+    both = normalize_moments(X[None])  # (1, 2, 24, 24)
+    np.testing.assert_allclose(both.sum(1), normalize_moments(X.sum(0)[None]), atol=1e-5)
+
+
+@pytest.mark.parametrize("ink", [[], [(3, 4)], [(3, column) for column in range(20)]])
+def test__normalize_moments__blank_dot_and_line(ink):
+    X = np.zeros((1, 20, 20))
+    for place in ink:
+        X[0][place] = 1
+    normal = normalize_moments(X)
+    assert np.isfinite(normal).all()
+    assert bool(normal.any()) == bool(ink)
+    assert normal.mean() < 0.5
+
+
+@pytest.mark.parametrize(
+    ("images", "arguments", "message"),
+    [
+        (np.zeros((8, 8)), {}, r"images must have shape .*\(8, 8\)"),
+        (-np.ones((1, 8, 8)), {}, "0 or more"),
+        (np.full((1, 8, 8), np.nan), {}, "finite"),
+        (np.zeros((1, 8, 8)), {"strength": 1.5}, "strength"),
+        (np.zeros((1, 8, 8)), {"extent": 0}, "extent"),
+        (np.zeros((1, 8, 8)), {"size": 0}, "size"),
+    ],
+)
+def test__normalize_moments__refuses(images, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        normalize_moments(images, **arguments)
