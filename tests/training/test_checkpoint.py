@@ -458,13 +458,13 @@ def test_killed_at_random_moments(tmp_path):
 
         def fitted(path):
             return SphereFaceTransformer(
-                max_epochs=20, batches_per_epoch=1, random_state=0, checkpoint=path
+                max_epochs=12, batches_per_epoch=1, random_state=0, checkpoint=path
             ).fit(X, y).transform(X)
 
         start = time.perf_counter()
         whole = fitted(sys.argv[1] + "/whole")
         seconds = time.perf_counter() - start
-        for i in range(3):
+        for i in range(2):
             path = f"{sys.argv[1]}/{i}"
             child = os.fork()
             if not child:
@@ -478,4 +478,4 @@ def test_killed_at_random_moments(tmp_path):
     """
     command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.stdout == "['0', '1', '2', 'whole']\n", done.stderr
+    assert done.stdout == "['0', '1', 'whole']\n", done.stderr
