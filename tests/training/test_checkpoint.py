@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -31,6 +32,8 @@ from sk_fewshot import (
 )
 from sk_fewshot.encoders import Conv4
 from sk_fewshot.metrics import make_pairs
+from sk_fewshot.persistence import InvalidFileError
+from sk_fewshot.persistence._container import pack, unpack
 from sk_fewshot.transformers import __all__ as TRANSFORMERS
 
 TINY = {"max_epochs": 4, "batches_per_epoch": 2, "random_state": 0}
@@ -418,6 +421,23 @@ def test_saved_estimators_leave_the_path_behind(examples, path, tmp_path):
     assert load(tmp_path / "saved").checkpoint is None
     assert str(path).encode() not in (tmp_path / "saved").read_bytes()
     assert clone(encoder).checkpoint == path
+
+
+def test_files_that_name_a_path_to_write_to_are_refused(examples, path, tmp_path):
+    save(PrototypicalTransformer(**TINY).fit(*examples), tmp_path / "saved")
+    structure, tensors = unpack((tmp_path / "saved").read_bytes())
+    structure["estimator"]["estimator"]["params"]["checkpoint"] = str(path)
+    (tmp_path / "saved").write_bytes(pack(json.dumps(structure), tensors))
+    with pytest.raises(InvalidFileError, match="it has a str in place of a NoneType"):
+        load(tmp_path / "saved")
+
+
+@pytest.mark.cuda
+def test_resumed_on_cuda_is_bitwise_the_same(examples, path, interrupt_in):
+    make = with_interrupts(SphereFaceTransformer, module=WithDropout, augment=noisy, device="cuda")
+    whole = make().fit(*examples)
+    resumed = interrupted_and_resumed(make, *examples, path, interrupt_in, epoch=3)
+    assert_same(whole, resumed)
 
 
 @pytest.fixture
