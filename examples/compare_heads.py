@@ -32,6 +32,7 @@ from sk_fewshot import (
     episode_score,
 )
 from sk_fewshot.augmentation import RandomAffine, symmetries_as_classes
+from sk_fewshot.plotting import EpisodeScoresDisplay
 
 digits = load_digits()
 X, y = (digits.images / 16).astype(np.float32), digits.target
@@ -110,18 +111,9 @@ for title, rows in tables.items():
 
 # %%
 # And as a picture.
-figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained", sharex=True)
+figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained", sharey=True)
 for ax, (title, rows) in zip(axes, tables.items(), strict=True):
-    for offset, n_shot in ((0.2, 0), (-0.2, 1)):
-        shown = [(i, s[n_shot]) for i, s in enumerate(rows.values()) if s[n_shot]]
-        ax.barh(
-            [i - offset for i, _ in shown],
-            [s.mean for _, s in shown],
-            height=0.4,
-            xerr=[s.confidence_interval for _, s in shown],
-            label=f"{(1, 5)[n_shot]}-shot",
-        )
-    ax.set(yticks=range(len(rows)), yticklabels=rows, title=title, xlabel="5-way accuracy")
-    ax.invert_yaxis()
-axes[0].legend(loc="lower left")
+    scores = {name: [s for s in row if s] for name, row in rows.items()}
+    EpisodeScoresDisplay.from_scores(scores, ax=ax)
+    ax.set_title(title)
 plt.show()

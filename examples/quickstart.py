@@ -16,6 +16,7 @@ from torch import nn
 
 from sk_fewshot import PrototypicalClassifier, PrototypicalTransformer, episode_score
 from sk_fewshot.augmentation import RandomAffine, symmetries_as_classes
+from sk_fewshot.plotting import EpisodeDisplay
 
 SHOTS = (1, 5)
 
@@ -62,27 +63,23 @@ def draw(clf, X, y, path):
     import matplotlib
 
     matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
     rng = np.random.default_rng(0)
     rows = np.concatenate([rng.permutation(np.flatnonzero(y == k)) for k in range(5, 10)])
     support = np.array([rows[y[rows] == k][0] for k in range(5, 10)])
     queries = rng.permutation(np.setdiff1d(rows, support))[:30]
-    labels = clf.fit(X[support], y[support]).predict(X[queries])
-    figure, axes = plt.subplots(4, 10, figsize=(10, 5.5), layout="constrained")
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for axis, row in zip(axes[0, :5], support):
-        axis.imshow(X[row], cmap="gray_r")
-        axis.set_title(y[row])
-    for axis, row, label in zip(axes[1:].flat, queries, labels):
-        axis.imshow(X[row], cmap="gray_r")
-        axis.set_title(label, color="tab:green" if label == y[row] else "tab:red")
-    figure.suptitle(
-        "One example each of 5 to 9 (top), and what the model reads in queries (below)\n"
-        f"green: right, red: wrong; {np.mean(labels == y[queries]):.0%} of these right"
+    display = EpisodeDisplay.from_estimator(
+        clf.fit(X[support], y[support]),
+        X[support],
+        y[support],
+        X[queries],
+        y[queries],
+        cmap="gray_r",
     )
-    figure.savefig(path, dpi=100)
+    display.figure_.suptitle(
+        "One example each of 5 to 9 (top), and what the model reads in queries (below)\n"
+        f"green: right, red: wrong; {np.mean(display.y_pred == y[queries]):.0%} of these right"
+    )
+    display.figure_.savefig(path, dpi=100)
 
 
 def main():

@@ -10,7 +10,7 @@ import sk_fewshot
 ROOT = Path(sk_fewshot.__file__).parent
 
 LAYERS = [
-    {"_version", "_validation", "_random", "_device", "_chunks", "_files"},
+    {"_version", "_validation", "_random", "_device", "_chunks", "_files", "_precision"},
     {"distances", "episodes"},
     {"_inner_products"},
     {"_search"},
@@ -19,7 +19,8 @@ LAYERS = [
     {"_training"},
     {"transformers"},
     {"classifiers"},
-    {"evaluation", "metrics", "plotting", "datasets", "persistence", "testing"},
+    {"evaluation", "metrics", "datasets", "persistence"},
+    {"plotting", "testing"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 
