@@ -1,4 +1,4 @@
-"""scikit-learn's contract, for every public estimator that the package holds."""
+"""scikit-learn's contract and our own, for every public estimator that the package holds."""
 
 import inspect
 import pkgutil
@@ -10,7 +10,8 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
 import sk_fewshot
-from sk_fewshot import RelationTransformer
+from sk_fewshot import PairClassifier, RelationTransformer, SiameseTransformer
+from sk_fewshot.testing import few_shot_checks_generator, parametrize_with_few_shot_checks
 from sk_fewshot.transformers._base import BaseTransformer
 
 TINY = {"max_epochs": 1, "batches_per_epoch": 2}
@@ -28,15 +29,13 @@ def public_estimators():
                 and member.__module__ == module.name
                 and not inspect.isabstract(member)
                 and not member.__name__.startswith("_")
-                and not member.__name__.startswith("_")
             ):
                 found.add(member)
     return sorted(found, key=lambda estimator: estimator.__name__)
 
 
 ESTIMATORS = public_estimators()
-# An estimator of pairs takes X of shape (n_pairs, 2, ...), which these checks cannot make; its
-# contract is in tests/classifiers/test_pair.py.
+# scikit-learn's checks cannot make X of shape (n_pairs, 2, ...).
 CHECKED = [e for e in ESTIMATORS if get_tags(e()).input_tags.two_d_array]
 
 
@@ -77,8 +76,23 @@ def short_default_training(monkeypatch):
     monkeypatch.setattr(BaseTransformer, "_train", briefly)
 
 
+def few_shot_configurations(estimator):
+    """Small instances for the package's own checks, of which some freeze the encoder."""
+    if issubclass(estimator, BaseTransformer):
+        return [estimator(**TINY), estimator(image_shape=(1, 1, -1), **TINY)]
+    own = SiameseTransformer if estimator is PairClassifier else estimator._default_encoder
+    return [estimator("passthrough"), estimator(), estimator(own(image_shape=(1, 1, -1), **TINY))]
+
+
 @parametrize_with_checks([c for estimator in CHECKED for c in configurations(estimator)])
 def test_scikit_learn_contract(estimator, check):
+    check(estimator)
+
+
+@parametrize_with_few_shot_checks(
+    [c for estimator in ESTIMATORS for c in few_shot_configurations(estimator)]
+)
+def test_few_shot_contract(estimator, check):
     check(estimator)
 
 
@@ -89,17 +103,28 @@ def test_contract_covers_every_public_estimator():
         if inspect.isclass(getattr(sk_fewshot, name))
         and issubclass(getattr(sk_fewshot, name), BaseEstimator)
     }
-    assert len(ESTIMATORS) - len(CHECKED) <= 1
+    assert set(ESTIMATORS) - set(CHECKED) == {PairClassifier}
     for estimator in CHECKED:
+        assert len(configurations(estimator)) >= 2
         for configuration in configurations(estimator):
             assert len(list(estimator_checks_generator(configuration))) > 40
 
 
-def test_tags_are_truthful():
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_number_of_few_shot_checks(estimator):
+    collected = [
+        len(list(few_shot_checks_generator(c))) for c in few_shot_configurations(estimator)
+    ]
+    if issubclass(estimator, BaseTransformer):
+        assert collected == [10, 10]
+    elif estimator is PairClassifier:
+        assert collected == [10, 12, 12]
+    else:
+        assert collected == [11, 13, 13]
+
+
+def test_tags_tell_of_flat_rows_and_images():
     for estimator in CHECKED:
         tags = get_tags(estimator())
         assert tags.input_tags.two_d_array
         assert tags.input_tags.three_d_array
-        assert not tags.non_deterministic
-        assert not tags.no_validation
-        assert tags.requires_fit
