@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sk_fewshot._precision import full_precision
+
 
 def class_sums(support: Tensor, support_labels: Tensor) -> tuple[Tensor, Tensor]:
     """Sum of the embeddings of each class, and number of its examples.
@@ -19,12 +21,12 @@ def class_sums(support: Tensor, support_labels: Tensor) -> tuple[Tensor, Tensor]
     Returns
     -------
     sums : Tensor of shape (..., n_classes, d)
+        In float32 at least.
     counts : Tensor of shape (..., n_classes, 1)
     """
-    membership = F.one_hot(support_labels).to(support.dtype)  # (..., n_support, n_classes)
-    with torch.autocast(support.device.type, enabled=False):
-        sums = membership.mT @ support
-    return sums, membership.sum(-2).unsqueeze(-1)
+    with full_precision(support) as rows:
+        membership = F.one_hot(support_labels).to(rows.dtype)  # (..., n_support, n_classes)
+        return membership.mT @ rows, membership.sum(-2).unsqueeze(-1)
 
 
 def class_means(support: Tensor, support_labels: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sk_fewshot._precision import limited
+
 _MOMENTUM = 0.1
 
 
@@ -97,7 +99,7 @@ class Comparator(nn.Module):
         return self.linear(maps.flatten(1)).view(pairs.shape[:-3])
 
     def _convolve(self, convolution: nn.Conv2d, embeddings: Tensor) -> Tensor:
-        maps = embeddings.to(convolution.weight.dtype).reshape(-1, *self.map_shape)
+        maps = limited(embeddings, convolution.weight.dtype).reshape(-1, *self.map_shape)
         maps = convolution(maps.contiguous(memory_format=torch.channels_last))
         return maps.permute(0, 2, 3, 1).unflatten(0, embeddings.shape[:-1])
 

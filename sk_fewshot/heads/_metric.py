@@ -9,6 +9,7 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
+from sk_fewshot._precision import full_precision
 from sk_fewshot._validation import check_parameters
 from sk_fewshot.distances import METRICS, Metric, pairwise_distances
 
@@ -45,6 +46,10 @@ class MetricHead(nn.Module):
             self.register_buffer("log_temperature", log_temperature)
 
     def similarity(self, x: Tensor, y: Tensor) -> Tensor:
-        """Negative distances over the temperature, of x (..., n, d) and y (..., m, d)."""
-        distances = pairwise_distances(x, y, self.metric)
+        """Negative distances over the temperature, of x (..., n, d) and y (..., m, d).
+
+        In float32 at least, like all that follows from them.
+        """
+        with full_precision(x) as x_full, full_precision(y) as y_full:
+            distances = pairwise_distances(x_full, y_full, self.metric)
         return -distances / self.log_temperature.exp().to(distances.dtype)

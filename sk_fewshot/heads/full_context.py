@@ -8,6 +8,7 @@ import torch
 from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
+from sk_fewshot._precision import limited
 from sk_fewshot._validation import check_parameters
 
 
@@ -105,7 +106,7 @@ class FullContext(nn.Module):
         return hidden
 
     def _cast(self, embeddings: Tensor) -> Tensor:
-        return embeddings.to(self.attention_lstm.weight_ih.dtype)
+        return limited(embeddings, self.attention_lstm.weight_ih.dtype)
 
 
 def _canonical_order(support: Tensor, labels: Tensor) -> Tensor:

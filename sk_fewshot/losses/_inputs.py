@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import torch
 from torch import Tensor
-
-
-@contextmanager
-def full_precision(embeddings: Tensor) -> Iterator[Tensor]:
-    """Embeddings in float32 at least, and no autocast: half precision is too coarse for a loss."""
-    with torch.autocast(embeddings.device.type, enabled=False):
-        yield embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
 
 
 def check_width(name: str, points: Tensor, embedding_dim: int) -> None:

@@ -89,6 +89,7 @@ def mean_over_triplets(
         if chosen is None:
             return loss(difference).sum(), (len(z) - members_of.size[rows][anchor]).sum()
         counts = chosen(difference)
+        counts |= difference.isnan()  # NaN is not to be hidden
         return torch.where(counts, loss(difference), 0).sum(), counts.sum()
 
     row_elements = members_of.largest * len(z)

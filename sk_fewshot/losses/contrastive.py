@@ -8,12 +8,14 @@ import torch
 from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
+from sk_fewshot._precision import full_precision, limited
 from sk_fewshot._validation import check_batch, check_parameters
 from sk_fewshot.distances import Metric
 from sk_fewshot.losses._batch_distances import METRIC_CONSTRAINT, BatchDistances
 from sk_fewshot.losses._class_members import ClassMembers
-from sk_fewshot.losses._inputs import full_precision
 from sk_fewshot.losses._rows import row_chunks, sum_over_rows, with_gradient
+
+_LARGE = 1e7  # whose fourth power, summed over a thousand coordinates, leaves float32
 
 
 class ContrastiveLoss(nn.Module):
@@ -78,7 +80,8 @@ default="euclidean"
         Returns
         -------
         Tensor
-            A scalar, float32 or float64.
+            A scalar, float32 or float64. It is the largest number of its type where it would be
+            larger, and so is its gradient: the square of a squared distance soon is.
 
         Raises
         ------
@@ -87,9 +90,14 @@ default="euclidean"
         """
         check_batch(embeddings, y)
         with full_precision(embeddings) as z:
-            pairs = _Pairs(BatchDistances(z, self.metric), y, self.margin)
+            squarable = limited(z, torch.float64) if self._is_large(z) else z
+            pairs = _Pairs(BatchDistances(squarable, self.metric), y, self.margin)
             chunks = [slice(0, len(z))] if callable(self.metric) else row_chunks(len(z), len(z))
-            return sum_over_rows(pairs, chunks, z)[0].to(z.dtype)
+            return limited(sum_over_rows(pairs, chunks, squarable)[0], z.dtype)
+
+    def _is_large(self, z: Tensor) -> bool:
+        """Whether squares of squared distances may be beyond float32."""
+        return self.margin > _LARGE or bool((z.detach().abs() > _LARGE).any())
 
 
 class _Pairs:
