@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test fuzz lint oldest clean
+.PHONY: demo test fuzz lint oldest bench clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -29,6 +29,15 @@ oldest: ## the tests with the oldest scikit-learn and skorch that pyproject.toml
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e ".[test]"
 	.venv-oldest/bin/python -m pytest -n auto
+
+# easyfsl asks for torchvision, which its heads and samplers do not need
+.venv/bench: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps easyfsl
+	touch $@
+
+bench: .venv/bench ## every speed benchmark beside its peer, into docs/performance.md; half an hour
+	$(BIN)/python benchmarks/performance.py
 
 clean:
 	rm -rf .venv .venv-oldest

@@ -1,11 +1,9 @@
 """Heads on stored embeddings against easyfsl's, interleaved, and the time of `fit`.
 
-    pip install easyfsl --no-deps
-    python benchmarks/heads.py
-
 Each row times enrolment and scoring of one episode, forward only, in one thread: the median of
 alternating runs. Outputs are compared first, where the definitions agree. easyfsl's modules are
-loaded alone, since its package imports parts that break with current torchvision builds.
+loaded alone, since its package imports parts that break with current torchvision builds. Needs
+``pip install easyfsl --no-deps``.
 """
 
 from __future__ import annotations
@@ -19,6 +17,7 @@ import time
 import types
 from pathlib import Path
 
+import _report
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -96,8 +95,8 @@ def peer(classifier, shape=None):
     return call
 
 
-def compare(name: str, own, other, arguments, agree: bool) -> None:
-    """Check equal outputs, time both alternately, print a row."""
+def compare(name: str, own, other, arguments, agree: bool) -> dict[str, object]:
+    """Check equal outputs, time both alternately, return a row."""
     with torch.inference_mode():
         agreement = "defined otherwise"
         if agree:
@@ -114,11 +113,17 @@ def compare(name: str, own, other, arguments, agree: bool) -> None:
                 function(*arguments)
                 found.append(time.perf_counter() - start)
     ours, theirs = (1e3 * statistics.median(found) for found in times)
-    print(f"| {name} | {ours:.3f} | {theirs:.3f} | {theirs / ours:.2f} | {agreement} |", flush=True)
+    return {
+        "one episode, 15 queries a class": name,
+        "ours_ms": ours,
+        "easyfsl_ms": theirs,
+        "over_easyfsl": theirs / ours,
+        "outputs": agreement,
+    }
 
 
-def compare_matching(easyfsl, name: str, n_way: int, n_shot: int, d: int) -> None:
-    """With full context, as easyfsl always has it, on the same weights; and without."""
+def compare_matching(easyfsl, name: str, n_way: int, n_shot: int, d: int):
+    """Yield rows: with full context, as easyfsl always has it, on the same weights; and without."""
     torch.manual_seed(0)
     arguments = episode(n_way, n_shot, d)
     queries, support, labels = arguments
@@ -131,12 +136,12 @@ def compare_matching(easyfsl, name: str, n_way: int, n_shot: int, d: int) -> Non
     context.attention_lstm.load_state_dict(other.query_features_encoding_cell.state_dict())
     # easyfsl attends by the dot product with support embeddings of length 1
     own = MatchingHead(lambda x, y: -(x @ unit(y).mT), 1.0, context).eval()
-    compare(f"Matching, full context, {name}", own, peer(other), arguments, agree=True)
-    compare(f"Matching, {name}", MatchingHead(), peer(other), arguments, agree=False)
+    yield compare(f"Matching, full context, {name}", own, peer(other), arguments, agree=True)
+    yield compare(f"Matching, {name}", MatchingHead(), peer(other), arguments, agree=False)
 
 
-def compare_relation(easyfsl, name: str, n_way: int, n_shot: int) -> None:
-    """The paper's comparator on the same weights; and easyfsl's own."""
+def compare_relation(easyfsl, name: str, n_way: int, n_shot: int):
+    """Yield rows: the paper's comparator on the same weights; and easyfsl's own."""
     torch.manual_seed(0)
     arguments = episode(n_way, n_shot, torch.Size(MAPS).numel())
     head = RelationHead(MAPS, n_hidden=8).eval()
@@ -149,9 +154,11 @@ def compare_relation(easyfsl, name: str, n_way: int, n_shot: int) -> None:
     )
     concatenating = nn.Sequential(*copy.deepcopy(network), nn.LogSigmoid())
     other = easyfsl.RelationNetworks(feature_dimension=64, relation_module=concatenating).eval()
-    compare(f"Relation, {name}", head, peer(other, MAPS), arguments, agree=True)
+    yield compare(f"Relation, {name}", head, peer(other, MAPS), arguments, agree=True)
     default = easyfsl.RelationNetworks(feature_dimension=64).eval()
-    compare(f"Relation, {name}, easyfsl's net", head, peer(default, MAPS), arguments, agree=False)
+    yield compare(
+        f"Relation, {name}, easyfsl's net", head, peer(default, MAPS), arguments, agree=False
+    )
 
 
 class Stored(TransformerMixin, BaseEstimator):
@@ -169,9 +176,8 @@ class Stored(TransformerMixin, BaseEstimator):
         return X
 
 
-def time_fit() -> None:
-    """Print the median time of `fit` on a 5-way 5-shot support set of embeddings."""
-    print("\n| fit, 5-way 5-shot, without the encoding | d | ms |\n|---|---|---|")
+def time_fit():
+    """Yield the median time of `fit` on a 5-way 5-shot support set of embeddings."""
     for classifier, head, d in [
         (PrototypicalClassifier, PrototypicalHead(), 64),
         (PrototypicalClassifier, PrototypicalHead(), 640),
@@ -188,30 +194,33 @@ def time_fit() -> None:
             clf.fit(X, y)
             times.append(time.perf_counter() - start)
         kind = ", full context" if getattr(head, "context", None) else ""
-        print(f"| {classifier.__name__}{kind} | {d} | {1e3 * np.median(times):.2f} |", flush=True)
+        yield {
+            "fit, 5-way 5-shot, without the encoding": f"{classifier.__name__}{kind}",
+            "d": d,
+            "ours_ms": 1e3 * float(np.median(times)),
+        }
 
 
-def main() -> None:
-    """Print both tables."""
-    torch.set_num_threads(1)
+def measure():
+    """Yield the rows of both tables."""
     easyfsl = load_easyfsl()
-    print("| one episode, 15 queries a class | sk_fewshot, ms | easyfsl, ms | ratio | outputs |")
-    print("|---|---|---|---|---|")
     for n_way, n_shot in EPISODES:
         for d in WIDTHS:
             name = f"{n_way}-way {n_shot}-shot, d = {d}"
-            arguments = episode(n_way, n_shot, d)
-            compare(
+            yield compare(
                 f"Prototypical, {name}",
                 PrototypicalHead("euclidean"),
                 peer(easyfsl.PrototypicalNetworks()),
-                arguments,
+                episode(n_way, n_shot, d),
                 agree=True,
             )
-            compare_matching(easyfsl, name, n_way, n_shot, d)
-        compare_relation(easyfsl, f"{n_way}-way {n_shot}-shot, 64 x 5 x 5", n_way, n_shot)
-    time_fit()
+            yield from compare_matching(easyfsl, name, n_way, n_shot, d)
+        yield from compare_relation(
+            easyfsl, f"{n_way}-way {n_shot}-shot, 64 x 5 x 5", n_way, n_shot
+        )
+    yield from time_fit()
 
 
 if __name__ == "__main__":
-    main()
+    given = _report.arguments(__doc__)
+    _report.report("heads", measure(), given.json)

@@ -3,9 +3,6 @@
 One thread, forward and backward, ours and the peer's in turn; medians of processor time, so that a
 busy machine disturbs less. The floor is the time of the matrix products alone, in float32, which
 both sides need. Needs ``pip install "pytorch-metric-learning==2.9.*"``.
-
-    OMP_NUM_THREADS=1 python benchmarks/losses.py             # everything, about 5 minutes
-    OMP_NUM_THREADS=1 python benchmarks/losses.py hard arc    # the cases whose names hold a word
 """
 
 from __future__ import annotations
@@ -19,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from _report import arguments, report
 from pytorch_metric_learning import distances, losses, miners, reducers
 from torch import Tensor, nn
 
@@ -160,8 +158,8 @@ def step(loss: Callable[[Tensor, Tensor], Tensor], case: Case) -> tuple[Tensor, 
     return value.detach(), case.z.grad
 
 
-def compare(case: Case) -> None:
-    """Check the values, time the three in turn, print a row."""
+def compare(case: Case) -> dict[str, object]:
+    """Check the values, time the three in turn, return a row."""
     ours, peer = step(case.ours, case), step(case.peer, case)
     if case.equal:
         torch.testing.assert_close(ours[0], peer[0], rtol=1e-4, atol=1e-5)
@@ -178,12 +176,14 @@ def compare(case: Case) -> None:
             run()
             times[key].append(1000 * (time.process_time() - start))
     median = {key: statistics.median(values) for key, values in times.items()}
-    ratio = median["peer"] / median["ours"]
-    print(
-        f"| {case.name} | {median['ours']:.1f} | {median['peer']:.1f} | {ratio:.1f} | "
-        f"{case.target:g} | {case.n_products} x {median['floor'] / case.n_products:.1f} |",
-        flush=True,
-    )
+    return {
+        "forward and backward": case.name,
+        "ours_ms": median["ours"],
+        "peer_ms": median["peer"],
+        "products_alone_ms": median["floor"],
+        "over_peer": median["peer"] / median["ours"],
+        "target": case.target,
+    }
 
 
 def peak(name: str) -> None:
@@ -208,32 +208,21 @@ def memory(field: str) -> float:
         return next(int(line.split()[1]) / 1000 for line in file if line.startswith(field))
 
 
-def compare_peaks(key: str) -> None:
-    """Print a row of peak memory, each side measured in a fresh process."""
+def compare_peaks(key: str) -> dict[str, object]:
+    """Return a row of peak memory, each side measured in a fresh process."""
     found = {}
     for side in ("ours", "peer"):
         command = [sys.executable, __file__, "--peak", f"{key} {side}"]
         output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        found[side] = float(output)
-    print(f"| {CASES[key]().name} | {found['ours']:.0f} | {found['peer']:.0f} |", flush=True)
-
-
-def main(words: list[str]) -> None:
-    """Print both tables."""
-    keys = [key for key in CASES if not words or any(word in key.lower() for word in words)]
-    print("| forward and backward, ms | ours | peer | ratio | target | products alone |")
-    print("|---|---|---|---|---|---|")
-    for key in keys:
-        compare(CASES[key]())
-    print("\n| extra memory, MB | ours | peer |")
-    print("|---|---|---|")
-    for key in keys:
-        compare_peaks(key)
+        found[f"{side}_MB"] = float(output)
+    return {"extra memory": CASES[key]().name, **found}
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     if sys.argv[1:2] == ["--peak"]:
+        torch.set_num_threads(1)
         peak(sys.argv[2])
     else:
-        main([word.lower() for word in sys.argv[1:]])
+        given = arguments(__doc__)
+        rows = (make(key) for make in (compare, compare_peaks) for key in CASES)
+        report("losses", rows, given.json)

@@ -2,16 +2,13 @@
 
 Both run the same steps on the same batches from the same weights, interleaved, one thread, and
 their first losses must agree (later ones drift apart by rounding, which Adam amplifies).
-Prints the median time of a step of each and their ratio.
-
-    OMP_NUM_THREADS=1 python benchmarks/training.py
 """
 
-import argparse
 import time
 
 import numpy as np
 import torch
+from _report import arguments, report
 from skorch.callbacks import Callback
 from torch import nn
 
@@ -67,7 +64,7 @@ def plain_loop(module, X, batches, n_way, n_shot):
 
 
 def compare(name, make_module, X, y, n_way, n_shot, n_query, rounds):
-    """Interleave rounds of both; print medians and ratio."""
+    """Interleave rounds of both; return medians and ratio."""
     tensor = torch.from_numpy(X)
     ours, plain = [], []
     for seed in range(rounds):
@@ -90,24 +87,21 @@ def compare(name, make_module, X, y, n_way, n_shot, n_query, rounds):
         plain += seconds[2:]
         ours += clock.seconds[2:]
     a, b = np.median(ours) * 1e3, np.median(plain) * 1e3
-    print(f"{name:28} ours {a:8.2f} ms   plain loop {b:8.2f} ms   ratio {a / b:.3f}", flush=True)
+    return {"training step": name, "ours_ms": a, "plain_loop_ms": b, "of_plain_loop_time": a / b}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=6)
-    rounds = parser.parse_args().rounds
-    torch.set_num_threads(1)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} thread, medians of steps")
+def measure(rounds):
+    """Yield a row for each network."""
     rng = np.random.default_rng(0)
     y = np.repeat(np.arange(60), 20)
     images = rng.random((1200, 1, 28, 28), dtype=np.float32)
     images[:, 0, 0, 0] = np.arange(1200)  # the row number, by which the plain loop takes its batch
     flat = rng.random((1200, 64), dtype=np.float32)
     flat[:, 0] = np.arange(1200)
-    compare("Conv4 20-way 5+5", lambda: Conv4((1, 28, 28)), images, y, 20, 5, 5, rounds)
-    compare("MLP 20-way 5+5", lambda: MLP(64), flat, y, 20, 5, 5, 5 * rounds)
+    yield compare("Conv4 20-way 5+5", lambda: Conv4((1, 28, 28)), images, y, 20, 5, 5, rounds)
+    yield compare("MLP 20-way 5+5", lambda: MLP(64), flat, y, 20, 5, 5, 5 * rounds)
 
 
 if __name__ == "__main__":
-    main()
+    given = arguments(__doc__)
+    report("training", measure(given.rounds), given.json)
