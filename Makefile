@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test fuzz lint oldest bench clean
+.PHONY: demo test fuzz lint oldest bench docs dist clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -39,5 +39,22 @@ oldest: ## the tests with the oldest scikit-learn and skorch that pyproject.toml
 bench: .venv/bench ## every speed benchmark beside its peer, into docs/performance.md; half an hour
 	$(BIN)/python benchmarks/performance.py
 
+.venv/docs: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $@
+
+docs: .venv/docs ## the documentation, examples run, into docs/_build/html; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+.venv/dist: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dist]"
+	touch $@
+
+dist: .venv/dist ## wheel and sdist, each tried: installed alone, it runs the quickstart
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python tools/try_distribution.py dist/*
+
 clean:
-	rm -rf .venv .venv-oldest
+	rm -rf .venv .venv-oldest dist docs/_build docs/auto_examples docs/api/generated

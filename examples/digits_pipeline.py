@@ -1,8 +1,12 @@
-"""A grid search over metric-learning methods inside a Pipeline, on scikit-learn's digits.
+"""
+Choosing a method by grid search
+================================
+
+A grid search over metric-learning methods inside a Pipeline, on scikit-learn's digits.
 
 StandardScaler, a learned embedding and the nearest neighbour stand in one Pipeline. GridSearchCV
 chooses the method itself and its metric, mining, margin and loss, by cross-validation on 300
-digits; the winner labels the other 1,497. Ends in well under a minute on two cores.
+digits; the winner labels the other 1,497. Ends in well under a minute on two cores::
 
     python examples/digits_pipeline.py
 """
@@ -73,7 +77,7 @@ def draw(names, results, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[4])
     parser.add_argument(
         "--picture", default="digits_pipeline.png", help="where to save the picture"
     )

@@ -1,4 +1,8 @@
-"""Verify and identify people whom the network never saw, on Olivetti faces.
+"""
+Faces: verify, identify, turn strangers away
+============================================
+
+Verify and identify people whom the network never saw, on Olivetti faces.
 
 An encoder learns to compare the faces of 20 people. Then, with no further training,
 
@@ -8,7 +12,7 @@ An encoder learns to compare the faces of 20 people. Then, with no further train
 - strangers at a door: five people are enrolled, and everybody else is to be turned away. The
   threshold comes from photographs of eight people, and is tried on seven others.
 
-Ends in about half a minute. scikit-learn downloads the faces (4 MB) the first time.
+Ends in about half a minute. scikit-learn downloads the faces (4 MB) the first time::
 
     python examples/faces.py
 """
@@ -101,7 +105,7 @@ def draw(verifiers, X_pairs, y_pairs, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[4])
     parser.add_argument("--picture", default="faces.png", help="where to save the picture")
     path = parser.parse_args().picture
     X, y = load_faces()

@@ -1,4 +1,8 @@
-"""Handwritten characters of alphabets never seen, from one example each, after 136 characters.
+"""
+Omniglot with few training classes
+==================================
+
+Handwritten characters of alphabets never seen, from one example each, after 136 characters.
 
 The recipe for few training classes. Everything in it was chosen by holding out alphabets of
 Omniglot's archive "small1"; the 106 characters that are only in "small2" are the test.
@@ -14,7 +18,7 @@ Omniglot's archive "small1"; the 106 characters that are only in "small2" are th
   hardly changed the error of the held-out alphabets, and are left out.
 
 Trains for less than 20 minutes on two free cores; `--quick` ends within a minute. The drawings (two
-archives, 3 MB) are downloaded the first time.
+archives, 3 MB) are downloaded the first time::
 
     python examples/omniglot.py
 """
@@ -103,7 +107,7 @@ def errors(Z, y, alphabet):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[4])
     parser.add_argument("--batches", type=int, default=1000, help="of 300 drawings, a network")
     parser.add_argument("--quick", action="store_true", help="20 batches a network")
     parser.add_argument("--develop", action="store_true", help="test on two alphabets of small1")

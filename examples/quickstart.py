@@ -1,7 +1,11 @@
-"""Read five digits that the model never trained on, from one example each.
+"""
+Quickstart
+==========
+
+Read five digits that the model never trained on, from one example each.
 
 A Prototypical Network learns to compare on scikit-learn's digits 0 to 4, in every turn and mirror
-image, and then labels the digits 5 to 9. Needs no network and ends in about a minute.
+image, and then labels the digits 5 to 9. Needs no network and ends in about a minute::
 
     python examples/quickstart.py            # one seed
     python examples/quickstart.py --seeds 3  # mean of three
@@ -83,7 +87,7 @@ def draw(clf, X, y, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[4])
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds to take the mean of")
     parser.add_argument("--picture", default="quickstart.png", help="where to save the picture")
     n_seeds = parser.parse_args().seeds

@@ -10,7 +10,16 @@ import sk_fewshot
 ROOT = Path(sk_fewshot.__file__).parent
 
 LAYERS = [
-    {"_version", "_validation", "_random", "_device", "_chunks", "_files", "_precision"},
+    {
+        "_version",
+        "_validation",
+        "_random",
+        "_device",
+        "_chunks",
+        "_files",
+        "_precision",
+        "_doc_link",
+    },
     {"distances", "episodes"},
     {"_inner_products"},
     {"_search"},

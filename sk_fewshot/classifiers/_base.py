@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from sk_fewshot._chunks import apply_in_chunks
 from sk_fewshot._device import resolve_device
+from sk_fewshot._doc_link import LinksToDocs
 from sk_fewshot._validation import all_or_nothing, check_examples
 from sk_fewshot.classifiers._encoder import (
     encode_examples,
@@ -42,7 +43,9 @@ METRIC_CONSTRAINTS: dict[str, list] = {
 }
 
 
-class BaseFewShotClassifier(MetaFit, OpenSet, ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
+class BaseFewShotClassifier(
+    LinksToDocs, MetaFit, OpenSet, ClassifierMixin, BaseEstimator, metaclass=ABCMeta
+):
     """A head over an encoder. Think twice before adding anything to this class.
 
     A subclass names its own transformer (`_default_encoder`) and says how support embeddings are

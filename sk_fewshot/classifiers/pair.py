@@ -19,8 +19,10 @@ from torch import Tensor
 
 from sk_fewshot._chunks import apply_in_chunks
 from sk_fewshot._device import resolve_device
+from sk_fewshot._doc_link import LinksToDocs
 from sk_fewshot._validation import all_or_nothing, check_examples
 from sk_fewshot.classifiers._encoder import (
+    check_comparable,
     encode_examples,
     fresh_encoder,
     last_step,
@@ -41,7 +43,7 @@ from sk_fewshot.transformers import SiameseTransformer
 _CHUNK = 64  # pairs compared at once
 
 
-class PairClassifier(MetaFit, ClassifierMixin, BaseEstimator):
+class PairClassifier(LinksToDocs, MetaFit, ClassifierMixin, BaseEstimator):
     r"""Decide whether two examples are of the same class, with a calibrated probability.
 
     Both examples of a pair are embedded by one encoder. From their distance d,
@@ -276,6 +278,7 @@ class PairClassifier(MetaFit, ClassifierMixin, BaseEstimator):
             embeddings = encode_examples(self.encoder_, members(pairs))
         if reset and hasattr(self.encoder_, "n_features_in_"):
             self.n_features_in_ = self.encoder_.n_features_in_
+        check_comparable(embeddings)
         device = resolve_device(self.device)
         compare = _comparison(self.encoder_, self.metric, device)
 

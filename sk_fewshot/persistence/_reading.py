@@ -74,7 +74,19 @@ def load(path: str | os.PathLike, *, modules: Iterable[Callable] = ()) -> Any:
 
     See Also
     --------
-    save : Writes the file; has an example.
+    save : Writes the file.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> import sk_fewshot
+    >>> clf = sk_fewshot.PrototypicalClassifier("passthrough").fit([[0.0], [1.0]], ["a", "b"])
+    >>> with TemporaryDirectory() as folder:
+    ...     sk_fewshot.save(clf, Path(folder, "clf.skf"))
+    ...     loaded = sk_fewshot.load(Path(folder, "clf.skf"))
+    >>> loaded.predict([[0.9]])
+    array(['b'], dtype='<U1')
     """
     own = _by_name(modules)
     content = Path(path).read_bytes()
@@ -279,6 +291,8 @@ def _other_versions(saved: Any) -> list[str]:
 
 def _by_name(modules: Iterable[Callable]) -> dict[str, Any]:
     own: dict[str, Any] = {}
+    if not isinstance(modules, Iterable):
+        raise TypeError(f"modules must be a list of classes and functions, got {modules!r}.")
     for module in modules:
         if not isinstance(module, type | FunctionType):
             raise TypeError(f"modules must be classes and functions, got {module!r}.")

@@ -57,10 +57,11 @@ def image_grid(ax, n_rows: int, n_columns: int) -> NDArray:
     cells = np.empty((n_rows, n_columns), dtype=object)
     for i, j in np.ndindex(cells.shape):
         low = 1 - (i + 1) * height
-        cells[i, j] = ax.inset_axes(
+        cell = ax.inset_axes(
             (j * width + 0.05 * width, low + 0.2 * height, 0.9 * width, 0.6 * height)
         )
-        cells[i, j].set_axis_off()
+        cell.set_axis_off()
+        cells[i, j] = cell
     return cells
 
 

@@ -30,6 +30,15 @@ class Episode(NamedTuple):
         0 .. n_classes - 1, each at least once, in any order.
     query_labels : Tensor of int64 of shape (n_queries,)
         Some of them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sk_fewshot.heads import PrototypicalHead
+    >>> from sk_fewshot.testing.strategies import Episode
+    >>> episode = Episode(torch.eye(2), torch.eye(2), torch.tensor([0, 1]), torch.tensor([0, 1]))
+    >>> PrototypicalHead()(*episode[:3]).argmax(1)
+    tensor([0, 1])
     """
 
     queries: Tensor
@@ -211,8 +220,8 @@ def pairs(
     Returns
     -------
     strategy of (X, y)
-        Arrays (n_pairs, 2, *example_shape) and (n_pairs,) of 0 and 1, or False and True, both of
-        which occur.
+        Arrays ``(n_pairs, 2, *example_shape)`` and (n_pairs,) of 0 and 1, or False and True, both
+        of which occur.
 
     Examples
     --------

@@ -25,6 +25,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from sk_fewshot._device import resolve_device
+from sk_fewshot._doc_link import LinksToDocs
 from sk_fewshot._random import borrowed_generator, seed_torch
 from sk_fewshot._training import (
     OPTIMIZERS,
@@ -45,7 +46,11 @@ _SEEDS = np.iinfo(np.int32).max
 
 
 class BaseTransformer(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta
+    LinksToDocs,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+    metaclass=ABCMeta,
 ):
     """An encoder trained by a loss. Think twice before adding anything to this class.
 

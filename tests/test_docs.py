@@ -1,0 +1,123 @@
+"""The documentation: complete, and its code runs."""
+
+import doctest
+import inspect
+import pkgutil
+import re
+import textwrap
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.preprocessing import FunctionTransformer
+
+import sk_fewshot
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+
+
+def public_objects():
+    """Every object in the `__all__` of a public module, by the name under which it was found."""
+    names = ["sk_fewshot"] + [
+        module.name
+        for module in pkgutil.walk_packages(sk_fewshot.__path__, "sk_fewshot.")
+        if "._" not in module.name
+    ]
+    for module in map(import_module, names):
+        for name in getattr(module, "__all__", []):
+            if not name.startswith("__"):
+                yield f"{module.__name__}.{name}", getattr(module, name)
+
+
+def documented():
+    """The entries of the API reference."""
+    blocks = re.findall(
+        r"autosummary::\n.*?\n\n(.*?)```", (DOCS / "api/index.md").read_text(), re.S
+    )
+    return [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+def found(entry):
+    module, _, name = f"sk_fewshot.{entry}".rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def test_the_reference_has_every_public_name_once():
+    entries = documented()
+    assert len(entries) == len(set(entries))
+    there = {id(found(entry)) for entry in entries}
+    missing = sorted(name for name, value in public_objects() if id(value) not in there)
+    assert not missing
+    public = {id(value) for _, value in public_objects()}
+    assert not [entry for entry in entries if id(found(entry)) not in public]
+
+
+@pytest.mark.parametrize("entry", documented())
+def test_every_public_name_has_an_example(entry):
+    value = found(entry)
+    exception = inspect.isclass(value) and issubclass(value, Exception)
+    if not exception and (inspect.isclass(value) or inspect.isfunction(value)):
+        assert doctest.DocTestParser().get_examples(inspect.getdoc(value) or "")
+
+
+def blocks(page):
+    """The Python code of a page, block by block."""
+    return [
+        textwrap.dedent(code) for code in re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+    ]
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("guide/*.md")), ids=lambda page: page.stem)
+def test_the_code_of_the_user_guide_runs(page, tmp_path, monkeypatch):
+    matplotlib.use("agg")
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "guide"}
+    for code in blocks(page):
+        exec(code, names)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_code_of_the_migration_notes_runs():
+    torch.manual_seed(0)
+    X, y = load_digits(return_X_y=True)
+    images = torch.from_numpy(X[:100].astype(np.float32))
+    labels = torch.arange(100) % 5
+    given = {
+        "X": X[:200],
+        "y": y[:200],
+        "embeddings": images,
+        "backbone": torch.nn.Identity(),
+        "encoder": FunctionTransformer(),
+        "support": images[:50],
+        "support_labels": labels[:50],
+        "queries": images[50:],
+    }
+    peers = {  # and what they cannot be imported without
+        "pytorch_metric_learning": "pytorch_metric_learning",
+        "easyfsl": "torchvision",
+        "metric_learn": "metric_learn",
+    }
+    for code in blocks(DOCS / "migration.md"):
+        missing = [peer for peer, need in peers.items() if peer in code and not find_spec(need)]
+        names = dict(given)
+        if "loss_function" in code:
+            names["y"] = labels
+        if missing:
+            compile(code, missing[0], "exec")
+        else:
+            exec(code, names)
+
+
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_open_with_a_title(path):
+    docstring = compile(path.read_text(), path.name, "exec").co_consts[0]
+    assert re.match(r"\n(.+)\n=+\n\n", docstring), "the gallery takes its title from here"
