@@ -7,9 +7,9 @@ each; beside it stand pixels and the untrained network. Writes `docs/accuracy.js
     python benchmarks/accuracy.py          # about 2 hours on one core
     python benchmarks/accuracy.py --quick  # 2 batches a method; prints a page, writes nothing
 
-One thread. Data that are not in `../shared/data` are downloaded; `--quick` skips them. Finished cells
-are kept in `build/accuracy`, each with its settings, and not computed again when the script is
-started again. `--data-sets` and `--methods` choose a part of them, which may be computed beside
+One thread. Data that are not in `../shared/data` are downloaded; `--quick` skips them. Finished
+cells are kept in `build/accuracy`, each with its settings, and not computed again when the script
+is started again. `--data-sets` and `--methods` choose a part of them, which may be computed beside
 other parts; the page is written by a run without them.
 """
 
