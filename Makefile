@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test fuzz lint oldest bench docs dist clean
+.PHONY: demo test fuzz lint oldest bench accuracy docs dist clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -14,8 +14,9 @@ export OMP_NUM_THREADS ?= 1
 demo: .venv/ready ## the quickstart: digits 5 to 9 from one example each, after training on 0 to 4
 	$(BIN)/python examples/quickstart.py
 
-test: lint ## linters, types, tests and docstring examples
+test: lint ## linters, types, tests, docstring examples, and the accuracy benchmark cut short
 	$(BIN)/python -m pytest -n auto
+	$(BIN)/python benchmarks/accuracy.py --quick
 
 fuzz: .venv/ready ## the tests on newly drawn examples: hypothesis draws the same ones each time otherwise
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n auto
@@ -38,6 +39,9 @@ oldest: ## the tests with the oldest scikit-learn and skorch that pyproject.toml
 
 bench: .venv/bench ## every speed benchmark beside its peer, into docs/performance.md; half an hour
 	$(BIN)/python benchmarks/performance.py
+
+accuracy: .venv/ready ## every method on three data sets, into docs/accuracy.md; 2 hours on one core
+	$(BIN)/python benchmarks/accuracy.py
 
 .venv/docs: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"

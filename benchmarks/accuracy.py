@@ -9,8 +9,9 @@ each; beside it stand pixels and the untrained network. Writes `docs/accuracy.js
 
 One thread. Data that are not in `../shared/data` are downloaded; `--quick` skips them. Finished
 cells are kept in `build/accuracy`, each with its settings, and not computed again when the script
-is started again. `--data-sets` and `--methods` choose a part of them, which may be computed beside
-other parts; the page is written by a run without them.
+is started again; after a change of the package, remove the folder. `--data-sets` and `--methods`
+choose a part of them, which may be computed beside other parts; the page is written by a run
+without them.
 """
 
 from __future__ import annotations
