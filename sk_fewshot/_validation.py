@@ -8,7 +8,9 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils._param_validation import validate_parameter_constraints
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 _LARGEST_EXACT_INTEGER = 2**24  # in float32
@@ -44,12 +46,8 @@ def check_batch(embeddings: torch.Tensor, y: torch.Tensor) -> None:
     ValueError
         If the shapes are not (n, d) and (n,).
     """
-    if not isinstance(embeddings, torch.Tensor) or not embeddings.is_floating_point():
-        raise TypeError(
-            f"embeddings must be a floating point tensor, got {_describe(embeddings)} instead."
-        )
-    if not isinstance(y, torch.Tensor) or y.is_floating_point() or y.is_complex():
-        raise TypeError(f"y must be an integer tensor, got {_describe(y)} instead.")
+    check_floating("embeddings", embeddings)
+    check_integers("y", y)
     if embeddings.ndim != 2:
         raise ValueError(
             f"embeddings must have shape (n, d), got shape {tuple(embeddings.shape)} instead."
@@ -59,6 +57,80 @@ def check_batch(embeddings: torch.Tensor, y: torch.Tensor) -> None:
             f"y must have shape ({len(embeddings)},) to match embeddings of shape "
             f"{tuple(embeddings.shape)}, got shape {tuple(y.shape)} instead."
         )
+
+
+def check_floating(name: str, tensor: object) -> None:
+    """Check that an argument is a tensor of floating point numbers.
+
+    Raises
+    ------
+    TypeError
+        If it is not.
+    """
+    if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
+        raise TypeError(f"{name} must be a floating point tensor, got {_describe(tensor)} instead.")
+
+
+def check_integers(name: str, tensor: object) -> None:
+    """Check that an argument is a tensor of integers.
+
+    Raises
+    ------
+    TypeError
+        If it is not.
+    """
+    if not isinstance(tensor, torch.Tensor) or tensor.is_floating_point() or tensor.is_complex():
+        raise TypeError(f"{name} must be an integer tensor, got {_describe(tensor)} instead.")
+
+
+def check_points(name: str, points: torch.Tensor) -> None:
+    """Check that an argument is a tensor of rows (..., n, d), or a batch of such.
+
+    Raises
+    ------
+    TypeError
+        If it is not a floating point tensor.
+    ValueError
+        If it has fewer dimensions.
+    """
+    check_floating(name, points)
+    if points.ndim < 2:
+        raise ValueError(
+            f"{name} must have shape (..., n, d), got shape {tuple(points.shape)} instead."
+        )
+
+
+def check_width(name: str, points: torch.Tensor, embedding_dim: int) -> None:
+    """Check that points have the width that learned parameters have.
+
+    Raises
+    ------
+    TypeError
+        If they are not a floating point tensor.
+    ValueError
+        If they have another width.
+    """
+    check_points(name, points)
+    if points.shape[-1] != embedding_dim:
+        raise ValueError(
+            f"{name} must have embedding_dim={embedding_dim} columns, got {points.shape[-1]}."
+        )
+
+
+def check_labels(y):
+    """Return class labels as an array (n,).
+
+    Raises
+    ------
+    ValueError
+        If they are missing, not finite, not one a row, or no classes.
+    """
+    if y is None:
+        raise ValueError("y must be given: it holds the classes, got y=None.")
+    y = column_or_1d(y)
+    assert_all_finite(y, input_name="y")
+    check_classification_targets(y)
+    return y
 
 
 def check_examples(

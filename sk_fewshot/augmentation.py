@@ -80,7 +80,12 @@ class RandomAffine:
             },
             **vars(self),
         )
-        if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] < math.inf:
+        are_numbers = all(isinstance(side, Real) for side in self.scale)
+        if (
+            len(self.scale) != 2
+            or not are_numbers
+            or not 0 < self.scale[0] <= self.scale[1] < math.inf
+        ):
             raise ValueError(f"scale must be (low, high) with 0 < low <= high, got {self.scale!r}.")
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -100,10 +105,12 @@ class RandomAffine:
         ValueError
             If the images have another type or number of dimensions.
         """
-        if images.ndim != 4 or not images.is_floating_point():
+        is_tensor = isinstance(images, Tensor)
+        if not is_tensor or images.ndim != 4 or not images.is_floating_point():
+            got = f"{images.dtype} of shape {tuple(images.shape)}" if is_tensor else type(images)
             raise ValueError(
                 "images must be a floating point tensor of shape (n, channels, height, width), "
-                f"got {images.dtype} of shape {tuple(images.shape)}."
+                f"got {got}."
             )
         height, width = images.shape[2:]
         grid = F.affine_grid(

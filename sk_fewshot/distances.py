@@ -5,7 +5,8 @@ Every function takes ``x`` of shape (..., n, d) and ``y`` of shape (..., m, d) a
 keep a relative accuracy of 1e-5 between close points that lie far from the origin, under autocast
 too; apart from ``manhattan``, which streams, each is one matrix product and never holds the
 (n, m, d) differences. Gradients are finite everywhere: where a distance has none (two equal points,
-a zero vector), it is 0.
+a zero vector), it is 0. Squares and products of float32 points stay finite up to a length of 1e19;
+where float16 (up to 65504) or bfloat16 has no room for a distance, it is their largest number.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from sk_fewshot._precision import limited
+from sk_fewshot._validation import check_floating, check_points
 
 Metric = str | Callable[[Tensor, Tensor], Tensor]
 
@@ -40,7 +44,8 @@ def sqeuclidean(x: Tensor, y: Tensor) -> Tensor:
     >>> sqeuclidean(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
     tensor([[25.,  0.]])
     """
-    return _sqeuclidean(x, y).to(x.dtype)
+    x_wide, y_wide = _points(x, y)
+    return _in_dtype(_sqeuclidean(x_wide, y_wide), x.dtype)
 
 
 def euclidean(x: Tensor, y: Tensor) -> Tensor:
@@ -53,7 +58,8 @@ def euclidean(x: Tensor, y: Tensor) -> Tensor:
     >>> euclidean(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
     tensor([[5., 0.]])
     """
-    return _sqrt(_sqeuclidean(x, y)).to(x.dtype)
+    x_wide, y_wide = _points(x, y)
+    return _in_dtype(_sqrt(_sqeuclidean(x_wide, y_wide)), x.dtype)
 
 
 def cosine(x: Tensor, y: Tensor) -> Tensor:
@@ -66,7 +72,8 @@ def cosine(x: Tensor, y: Tensor) -> Tensor:
     >>> cosine(torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]))
     tensor([[0., 1., 2.]])
     """
-    similarity = unit(x.double()) @ unit(y.double()).mT
+    x_wide, y_wide = _points(x, y)
+    similarity = unit(x_wide.double()) @ unit(y_wide.double()).mT
     return (1 - similarity.clamp(-1, 1)).to(x.dtype)
 
 
@@ -80,8 +87,8 @@ def manhattan(x: Tensor, y: Tensor) -> Tensor:
     >>> manhattan(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]]))
     tensor([[7.]])
     """
-    dtype = x.dtype if x.dtype == torch.float64 else torch.float32
-    return torch.cdist(x.to(dtype), y.to(dtype), p=1.0).to(x.dtype)
+    x_wide, y_wide = _points(x, y)
+    return _in_dtype(torch.cdist(x_wide, y_wide, p=1.0), x.dtype)
 
 
 def dot(x: Tensor, y: Tensor) -> Tensor:
@@ -94,7 +101,8 @@ def dot(x: Tensor, y: Tensor) -> Tensor:
     >>> dot(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]]))
     tensor([[-11.]])
     """
-    return -(x.double() @ y.double().mT).to(x.dtype)
+    x_wide, y_wide = _points(x, y)
+    return -_in_dtype(x_wide.double() @ y_wide.double().mT, x.dtype)
 
 
 METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -125,8 +133,11 @@ def pairwise_distances(x: Tensor, y: Tensor, metric: Metric = "sqeuclidean") -> 
 
     Raises
     ------
+    TypeError
+        If the points are not floating point tensors of one dtype.
     ValueError
-        If ``metric`` is an unknown name, the widths differ, or a callable returns another shape.
+        If ``metric`` is an unknown name, the shapes do not fit, or a callable returns another shape
+        or NaN.
 
     Examples
     --------
@@ -137,12 +148,9 @@ def pairwise_distances(x: Tensor, y: Tensor, metric: Metric = "sqeuclidean") -> 
     tensor([[0., 5.],
             [5., 0.]])
     """
-    if x.shape[-1] != y.shape[-1]:
-        raise ValueError(
-            f"x and y must have the same number of columns, got {x.shape[-1]} and {y.shape[-1]}."
-        )
+    _check_points(x, y)
     if not callable(metric):
-        if metric not in METRICS:
+        if not isinstance(metric, str) or metric not in METRICS:
             raise ValueError(
                 f"metric must be one of {sorted(METRICS)} or a callable, got {metric!r}."
             )
@@ -156,6 +164,8 @@ def pairwise_distances(x: Tensor, y: Tensor, metric: Metric = "sqeuclidean") -> 
     if not isinstance(distances, Tensor) or distances.shape != expected:
         got = tuple(distances.shape) if isinstance(distances, Tensor) else type(distances).__name__
         raise ValueError(f"metric must return a tensor of shape {expected}, got {got}.")
+    if distances.isnan().any() and x.isfinite().all() and y.isfinite().all():
+        raise ValueError("metric must not return NaN for finite x and y.")
     return distances
 
 
@@ -170,11 +180,35 @@ def unit(x: Tensor) -> Tensor:
     tensor([[0.6000, 0.8000],
             [0.0000, 0.0000]])
     """
+    check_floating("x", x)
     largest = x.detach().abs().amax(-1, keepdim=True)
     zero = largest == 0
     scaled = x / torch.where(zero, 1, largest)  # no square over- or underflows
     norm = _sqrt(scaled.square().sum(-1, keepdim=True))
     return torch.where(zero, 0, scaled / torch.where(zero, 1, norm))
+
+
+def _check_points(x: Tensor, y: Tensor) -> None:
+    check_points("x", x)
+    check_points("y", y)
+    if x.shape[-1] != y.shape[-1]:
+        raise ValueError(
+            f"x and y must have the same number of columns, got {x.shape[-1]} and {y.shape[-1]}."
+        )
+    if x.dtype != y.dtype:
+        raise TypeError(f"x and y must have the same dtype, got {x.dtype} and {y.dtype}.")
+
+
+def _points(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return checked points, in float32 at least."""
+    _check_points(x, y)
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    return limited(x, dtype), limited(y, dtype)
+
+
+def _in_dtype(distances: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return distances in the dtype of the points; what float16 has no room for is its largest."""
+    return limited(distances, dtype) if dtype.itemsize < 4 else distances.to(dtype)
 
 
 def _sqeuclidean(x: Tensor, y: Tensor) -> Tensor:

@@ -7,12 +7,11 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.model_selection import BaseCrossValidator
-from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length
 
-from sk_fewshot._validation import check_parameters
+from sk_fewshot._validation import check_labels, check_parameters
 
 __all__ = ["ClassBalancedSampler", "EpisodeSplit"]
 
@@ -202,11 +201,8 @@ class EpisodeSplit(BaseCrossValidator):
             n_query=self.n_query,
             n_episodes=self.n_episodes,
         )
-        if y is None:
-            raise ValueError("y must be given: episodes are drawn class by class, got y=None.")
-        y = column_or_1d(y)
+        y = check_labels(y)
         check_consistent_length(X, y)
-        check_classification_targets(y)
         sampler = ClassBalancedSampler(y, self.n_way, self.n_shot + self.n_query)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
         for start in range(0, self.n_episodes, _CHUNK):

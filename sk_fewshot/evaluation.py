@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from sk_fewshot._device import on_device, resolve_device
-from sk_fewshot._validation import check_examples
+from sk_fewshot._validation import check_examples, check_labels
 from sk_fewshot.classifiers._base import BaseFewShotClassifier
 from sk_fewshot.classifiers._encoder import encode_examples, learned_head
 from sk_fewshot.episodes import EpisodeSplit
@@ -162,6 +162,7 @@ def episode_score(
     >>> episode_score(clf, X, y, n_way=5, n_shot=1, random_state=0)
     0.738 ± 0.008 (600 episodes, 5-way 1-shot)
     """
+    y = check_labels(y)
     episodes = EpisodeSplit(n_way, n_shot, n_query, n_episodes, random_state)
     clf = clone(clf)
     encoded = isinstance(clf, BaseFewShotClassifier) and _encodes_alike(clf)
@@ -169,7 +170,7 @@ def episode_score(
         clf, X = _encode_once(clf, X)
     with tqdm(total=n_episodes, disable=not verbose, unit="episode") as bar:
         if encoded and scoring == "accuracy" and _scores_decide(clf):
-            scores = np.concatenate(list(_accuracies(clf, X, np.asarray(y), episodes, bar)))
+            scores = np.concatenate(list(_accuracies(clf, X, y, episodes, bar)))
         else:
             scores = cross_val_score(
                 clf,

@@ -23,6 +23,7 @@ from sk_fewshot._device import resolve_device
 from sk_fewshot._doc_link import LinksToDocs
 from sk_fewshot._validation import all_or_nothing, check_examples
 from sk_fewshot.classifiers._encoder import (
+    check_comparable,
     encode_examples,
     encoder_input,
     fresh_encoder,
@@ -133,12 +134,13 @@ class BaseFewShotClassifier(
         self : object
             The fitted classifier.
         """
+        resolve_device(self.device)
         with all_or_nothing(self):
             self.encoder_ = self._fit_encoder(X, y)
             embeddings, y = self._embed_labelled(X, y, reset=True)
             self.classes_, codes = np.unique(y, return_inverse=True)
-            self.head_ = self._make_head(embeddings, codes)
             self._check_rejection()
+            self.head_ = self._make_head(embeddings, codes)
             self._enrol(embeddings, codes, None)
         return self
 
@@ -285,8 +287,8 @@ class BaseFewShotClassifier(
         if isinstance(self.encoder_, str):
             image_shape = None if reset else self.image_shape_
             X, self.image_shape_ = check_examples(self, X, image_shape=image_shape, reset=reset)
-            return X
-        return encode_examples(self.encoder_, X)
+            return check_comparable(X)
+        return check_comparable(encode_examples(self.encoder_, X))
 
     def _embed_labelled(self, X, y, *, reset: bool) -> tuple[NDArray, NDArray]:
         embeddings = self._embed(X, reset=reset)

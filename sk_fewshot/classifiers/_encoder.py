@@ -15,6 +15,8 @@ from torch import nn
 
 from sk_fewshot._validation import as_array, n_dimensions
 
+_LARGEST = 1e17  # a sum of 10,000 squares of this ends at 1e38, as float32 does
+
 
 def fresh_encoder(encoder: BaseEstimator, random_state) -> BaseEstimator:
     """Clone an encoder, for fitting; where it has no seed of its own, it gets one.
@@ -86,6 +88,24 @@ def encode_examples(encoder: BaseEstimator, X) -> np.ndarray:
         input_name="encoder.transform(X)",
         ensure_min_samples=0,
     )
+
+
+def check_comparable(embeddings: np.ndarray) -> np.ndarray:
+    """Return embeddings whose squares and products float32 has room for, if that is their type.
+
+    Raises
+    ------
+    ValueError
+        If they are too large: their distances could not be told apart.
+    """
+    if embeddings.dtype == np.float32 and embeddings.size:
+        largest = max(-embeddings.min(), embeddings.max())
+        if largest > _LARGEST:
+            raise ValueError(
+                f"Embeddings must be of size {_LARGEST:g} at most to be compared in float32, got "
+                f"{largest:g}; scale X, or pass float64."
+            )
+    return embeddings
 
 
 def last_step(encoder: BaseEstimator | str) -> BaseEstimator | str:

@@ -6,9 +6,10 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.model_selection import BaseShuffleSplit, ShuffleSplit
-from sklearn.utils import column_or_1d, indexable
+from sklearn.utils import indexable
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
-from sklearn.utils.multiclass import check_classification_targets
+
+from sk_fewshot._validation import check_labels
 
 
 class ClassSplit(BaseShuffleSplit):
@@ -74,11 +75,8 @@ class ClassSplit(BaseShuffleSplit):
             If ``y`` is missing or does not hold classes, or ``test_size`` leaves no class on one
             side.
         """
-        if y is None:
-            raise ValueError("The 'y' parameter should not be None: it holds the classes to split.")
+        y = check_labels(y)
         X, y = indexable(X, y)
-        y = column_or_1d(y)
-        check_classification_targets(y)
         classes, codes = np.unique(y, return_inverse=True)
         splitter = ShuffleSplit(
             self.n_splits, test_size=self._n_test(len(classes)), random_state=self.random_state

@@ -36,6 +36,11 @@ def folded(module: nn.Module) -> nn.Module:
     nn.Module
         Equal to ``module.eval()`` up to float rounding.
 
+    Raises
+    ------
+    TypeError
+        If `module` is not an nn.Module.
+
     Examples
     --------
     >>> import torch
@@ -45,6 +50,8 @@ def folded(module: nn.Module) -> nn.Module:
     >>> torch.allclose(folded(module)(images), module(images), atol=1e-5)
     True
     """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module must be an nn.Module, got {type(module).__name__}.")
     module = copy.deepcopy(module).eval()
     uses = Counter(id(child) for _, child in module.named_modules(remove_duplicate=False))
     for layer in list(module.modules()):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from torch import Tensor, nn
+
+from sk_fewshot._device import resolve_device
 
 __all__ = ["encode"]
 
@@ -45,7 +50,8 @@ def encode(
     TypeError
         If the module does not return a floating point tensor.
     ValueError
-        If it does not return one embedding a row, or infinite or missing values for finite rows.
+        If an argument is out of range, or the module does not return one embedding a row, or
+        returns infinite or missing values for finite rows.
 
     Examples
     --------
@@ -54,7 +60,16 @@ def encode(
     >>> encode(folded(Conv4((1, 28, 28))), np.zeros((3, 1, 28, 28))).shape
     (3, 64)
     """
-    device = torch.device(device)
+    validate_parameter_constraints(
+        {
+            "module": [callable],
+            "device": [str, torch.device],
+            "chunk_size": [Interval(Integral, 1, None, closed="left"), None],
+        },
+        {"module": module, "device": device, "chunk_size": chunk_size},
+        caller_name="encode",
+    )
+    device = resolve_device(device)
     if chunk_size is None:
         chunk_size = (16 if X.ndim > 2 else 256) if device.type == "cpu" else 1024
     n = len(X)

@@ -9,7 +9,7 @@ import torch
 from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
-from sk_fewshot._validation import check_parameters
+from sk_fewshot._validation import check_floating, check_parameters
 
 __all__ = ["Conv4"]
 
@@ -132,9 +132,12 @@ class Conv4(nn.Module):
 
         Raises
         ------
+        TypeError
+            If the images are not a floating point tensor.
         ValueError
-            If the images do not have the shape (n, *image_shape).
+            If they do not have the shape ``(n, *image_shape)``.
         """
+        check_floating("images", images)
         if images.shape[1:] != self.image_shape:
             raise ValueError(
                 f"images must have shape (n, {', '.join(map(str, self.image_shape))}), "

@@ -11,7 +11,7 @@ import torch
 from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
-from sk_fewshot._validation import check_parameters
+from sk_fewshot._validation import check_floating, check_parameters
 
 __all__ = ["MLP"]
 
@@ -97,9 +97,12 @@ class MLP(nn.Module):
 
         Raises
         ------
+        TypeError
+            If the features are not a floating point tensor.
         ValueError
-            If the features do not have the shape (n, n_features).
+            If they do not have the shape (n, n_features).
         """
+        check_floating("features", features)
         if features.ndim != 2 or features.shape[1] != self.n_features:
             raise ValueError(
                 f"features must have shape (n, {self.n_features}), got {tuple(features.shape)}."

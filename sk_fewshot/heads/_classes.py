@@ -7,6 +7,47 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sk_fewshot._precision import full_precision
+from sk_fewshot._validation import check_integers, check_points
+
+
+def check_episode(queries: Tensor, support: Tensor, support_labels: Tensor) -> None:
+    """Check what a head is given.
+
+    Parameters
+    ----------
+    queries : Tensor of shape (..., n_queries, d)
+    support : Tensor of shape (..., n_support, d)
+    support_labels : Tensor of int of shape (..., n_support)
+        0 .. n_classes - 1, each at least once.
+
+    Raises
+    ------
+    TypeError
+        If they are tensors of other types, or none.
+    ValueError
+        If shapes or labels are others.
+    """
+    check_points("queries", queries)
+    check_points("support", support)
+    check_integers("support_labels", support_labels)
+    if queries.shape[-1] != support.shape[-1]:
+        raise ValueError(
+            "queries and support must have the same number of columns, got "
+            f"{queries.shape[-1]} and {support.shape[-1]}."
+        )
+    if not support_labels.numel():
+        raise ValueError(f"support must hold one example or more, got shape {support.shape}.")
+    if support_labels.shape != support.shape[:-1]:
+        raise ValueError(
+            f"support_labels must have shape {tuple(support.shape[:-1])} to match support, "
+            f"got shape {tuple(support_labels.shape)} instead."
+        )
+    labels = support_labels.sort(-1).values  # (..., n_support)
+    if (labels[..., 0] != 0).any() or (labels.diff() > 1).any():
+        raise ValueError(
+            "support_labels must hold 0 .. n_classes - 1, each at least once, got "
+            f"{support_labels.unique().tolist()}."
+        )
 
 
 def class_sums(support: Tensor, support_labels: Tensor) -> tuple[Tensor, Tensor]:

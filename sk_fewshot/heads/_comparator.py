@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -99,6 +101,12 @@ class Comparator(nn.Module):
         return self.linear(maps.flatten(1)).view(pairs.shape[:-3])
 
     def _convolve(self, convolution: nn.Conv2d, embeddings: Tensor) -> Tensor:
+        n_numbers = prod(self.map_shape)
+        if embeddings.shape[-1] != n_numbers:
+            raise ValueError(
+                f"embeddings must have {n_numbers} columns for embedding_shape={self.map_shape}, "
+                f"got {embeddings.shape[-1]}."
+            )
         maps = limited(embeddings, convolution.weight.dtype).reshape(-1, *self.map_shape)
         maps = convolution(maps.contiguous(memory_format=torch.channels_last))
         return maps.permute(0, 2, 3, 1).unflatten(0, embeddings.shape[:-1])

@@ -9,7 +9,7 @@ from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
 from sk_fewshot._precision import limited
-from sk_fewshot._validation import check_parameters
+from sk_fewshot._validation import check_parameters, check_width
 
 
 class FullContext(nn.Module):
@@ -63,6 +63,7 @@ class FullContext(nn.Module):
             embedding_dim=embedding_dim,
             n_steps=n_steps,
         )
+        self.embedding_dim = embedding_dim
         self.n_steps = n_steps
         self.lstm = nn.LSTM(embedding_dim, embedding_dim, batch_first=True, bidirectional=True)
         self.attention_lstm = nn.LSTMCell(2 * embedding_dim, embedding_dim)
@@ -81,7 +82,7 @@ class FullContext(nn.Module):
         Tensor of shape (..., n_support, d)
             In the order of the rows given.
         """
-        support = self._cast(support)
+        support = self._cast("support", support)
         order = _canonical_order(support, support_labels).unsqueeze(-1)  # (..., n_support, 1)
         ordered = support.take_along_dim(order, -2)
         states, _ = self.lstm(ordered.reshape(-1, *ordered.shape[-2:]))  # (b, n_support, 2 d)
@@ -90,7 +91,7 @@ class FullContext(nn.Module):
 
     def of_queries(self, queries: Tensor, support: Tensor) -> Tensor:
         """Embed queries (..., n_queries, d) anew, given what :meth:`of_support` returned."""
-        queries = self._cast(queries)
+        queries = self._cast("queries", queries)
         of_input, of_read = self.attention_lstm.weight_ih.chunk(2, dim=1)  # (4 d, d) each
         of_state = self.attention_lstm.weight_hh
         bias = self.attention_lstm.bias_ih + self.attention_lstm.bias_hh
@@ -105,7 +106,8 @@ class FullContext(nn.Module):
             hidden = leave.sigmoid() * cell.tanh() + queries
         return hidden
 
-    def _cast(self, embeddings: Tensor) -> Tensor:
+    def _cast(self, name: str, embeddings: Tensor) -> Tensor:
+        check_width(name, embeddings, self.embedding_dim)
         return limited(embeddings, self.attention_lstm.weight_ih.dtype)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from sklearn.utils._param_validation import HasMethods
 from torch import Tensor, nn
 
+from sk_fewshot._validation import check_parameters
 from sk_fewshot.distances import Metric
-from sk_fewshot.heads._classes import class_logsumexp
+from sk_fewshot.heads._classes import check_episode, class_logsumexp
 from sk_fewshot.heads._metric import MetricHead
 from sk_fewshot.heads.full_context import FullContext
 
@@ -52,6 +54,9 @@ class MatchingHead(MetricHead):
         context: FullContext | None = None,
     ):
         super().__init__(metric, temperature)
+        check_parameters(
+            self, {"context": [HasMethods(["of_support", "of_queries"]), None]}, context=context
+        )
         self.context = context
 
     def forward(self, queries: Tensor, support: Tensor, support_labels: Tensor) -> Tensor:
@@ -68,7 +73,13 @@ class MatchingHead(MetricHead):
         -------
         Tensor of shape (..., n_queries, n_classes)
             Log-probabilities.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the types, shapes or labels are others.
         """
+        check_episode(queries, support, support_labels)
         return self.score(queries, self.enrol(support, support_labels))
 
     def enrol(self, support: Tensor, support_labels: Tensor) -> tuple[Tensor, Tensor]:

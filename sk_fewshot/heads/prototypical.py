@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from sk_fewshot.distances import Metric
-from sk_fewshot.heads._classes import class_means
+from sk_fewshot.heads._classes import check_episode, class_means
 from sk_fewshot.heads._metric import MetricHead
 
 
@@ -58,7 +58,13 @@ class PrototypicalHead(MetricHead):
         -------
         Tensor of shape (..., n_queries, n_classes)
             Logits.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the types, shapes or labels are others.
         """
+        check_episode(queries, support, support_labels)
         return self.score(queries, self.enrol(support, support_labels))
 
     def enrol(self, support: Tensor, support_labels: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
 from sk_fewshot._validation import check_parameters
-from sk_fewshot.heads._classes import class_means, class_sums
+from sk_fewshot.heads._classes import check_episode, class_means, class_sums
 from sk_fewshot.heads._comparator import Comparator
 
 _PAIRS = 512  # of a query and a class, compared at once in evaluation: they stay in the cache
@@ -101,7 +101,13 @@ class RelationHead(nn.Module):
         -------
         Tensor of shape (..., n_queries, n_classes)
             Logarithms of the relation scores for "mse", logits for "softmax".
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the types, shapes or labels are others.
         """
+        check_episode(queries, support, support_labels)
         return self.score(queries, self.enrol(support, support_labels))
 
     def enrol(self, support: Tensor, support_labels: Tensor) -> Tensor:

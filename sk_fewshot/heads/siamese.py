@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sk_fewshot._validation import check_parameters
 from sk_fewshot.distances import Metric
-from sk_fewshot.heads._classes import class_max
+from sk_fewshot.heads._classes import check_episode, class_max
 from sk_fewshot.heads._metric import MetricHead
 
 
@@ -73,7 +73,13 @@ class SiameseHead(MetricHead):
         -------
         Tensor of shape (..., n_queries, n_classes)
             Logarithms of the largest p(same).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the types, shapes or labels are others.
         """
+        check_episode(queries, support, support_labels)
         return self.score(queries, self.enrol(support, support_labels))
 
     def enrol(self, support: Tensor, support_labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -76,7 +76,7 @@ class EpisodeLoss(nn.Module):
         check_batch(embeddings, y)
         _, codes, counts = torch.unique(y, return_inverse=True, return_counts=True)
         n_way, sizes = len(counts), counts.tolist()
-        if len(set(sizes)) > 1 or sizes[0] <= self.n_shot:
+        if len(set(sizes)) != 1 or sizes[0] <= self.n_shot:
             raise ValueError(
                 f"An episode needs classes of one size above n_shot={self.n_shot}, "
                 f"got {sizes} examples."

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sk_fewshot._precision import full_precision
-from sk_fewshot._validation import check_batch, check_parameters
+from sk_fewshot._validation import check_batch, check_parameters, check_width
 from sk_fewshot.distances import Metric, pairwise_distances
 from sk_fewshot.losses._batch_distances import METRIC_CONSTRAINT
 from sk_fewshot.losses._class_members import ClassMembers
-from sk_fewshot.losses._inputs import check_width
 from sk_fewshot.losses._rows import row_chunks, sum_over_rows
 
 

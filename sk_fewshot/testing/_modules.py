@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,7 @@ def check_loss(loss: nn.Module, *, embedding_dim: int = 4, n_classes: int = 6) -
     >>> from sk_fewshot.testing import check_loss
     >>> check_loss(ArcFaceLoss(n_classes=6, embedding_dim=4))
     """
+    _check_arguments("loss", loss, embedding_dim=embedding_dim, n_classes=n_classes)
     generator = torch.Generator().manual_seed(0)
     y = torch.arange(n_classes).repeat_interleave(_EXAMPLES)
     z = torch.randn(len(y), embedding_dim, generator=generator, dtype=torch.float64)
@@ -89,6 +91,7 @@ def check_head(head: nn.Module, *, embedding_dim: int = 4) -> None:
     >>> from sk_fewshot.testing import check_head
     >>> check_head(PrototypicalHead())
     """
+    _check_arguments("head", head, embedding_dim=embedding_dim)
     generator = torch.Generator().manual_seed(0)
     labels = torch.tensor([2, 0, 0, 1, 2, 0, 2])
     y = torch.tensor([0, 1, 2, 0, 1, 2])
@@ -123,6 +126,14 @@ def check_head(head: nn.Module, *, embedding_dim: int = 4) -> None:
         (renamed.flip(1), "depend on how classes are numbered"),
     ):
         assert torch.allclose(other, scores, rtol=1e-5, atol=1e-8), f"scores {what}"
+
+
+def _check_arguments(name: str, module: object, **sizes: int) -> None:
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"{name} must be an nn.Module, got {module!r}.")
+    for size, value in sizes.items():
+        if not isinstance(value, Integral) or value < 2:
+            raise ValueError(f"{size} must be an int of 2 or more, got {value!r}.")
 
 
 def _with_hard_rows(z: Tensor, module: nn.Module) -> Tensor:

@@ -82,7 +82,7 @@ def test_grid_search_of_an_unsupervised_score():
         ({"test_size": 2}, [0, 1], "test_size=2 takes 2 of the 2 classes"),
         ({}, [1, 1], "test_size=0.2 takes 1 of the 1 classes"),
         ({}, [0.5, 0.25], "continuous"),
-        ({}, None, "'y' parameter should not be None"),
+        ({}, None, "y must be given: it holds the classes"),
         ({}, [0, 1, 2], "inconsistent numbers of samples"),
     ],
 )
