@@ -9,7 +9,8 @@ themselves: each symmetry of a class counts as a class of its own
 (:class:`~sk_fewshot.augmentation.RandomAffine`).
 
 Here the digits 0 to 4 are for training and 5 to 9 are new, one example of each. Each step adds to
-the one before.
+the one before. Takes two to three minutes on one core, because the first network gets all the
+epochs of the defaults: the claim is about them.
 """
 
 # %%
