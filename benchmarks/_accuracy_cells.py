@@ -40,18 +40,23 @@ class Cell:
         names = ("data_set", "method", "kind", "seed", "n_episodes")
         return {**{n: getattr(self, n) for n in names}, "settings": digest(self.clf)}
 
-    def result(self, split: Split, folder: Path) -> dict[str, object]:
-        """Its figures: from the folder where it was computed before, with the same settings."""
-        words = (self.data_set, self.method, self.kind, str(self.seed))
-        file = folder / ("-".join(words).replace(" ", "_") + ".json")
-        if file.exists():
-            known = json.loads(file.read_text())
-            if self.key.items() <= known.items():
-                return known
-        found = {**self.key, **computed(self, split)}
+    def known(self, folder: Path) -> dict[str, object] | None:
+        """Its figures, where they were computed before with the same settings."""
+        if not self._file(folder).exists():
+            return None
+        figures = json.loads(self._file(folder).read_text())
+        return figures if self.key.items() <= figures.items() else None
+
+    def compute(self, split: Split, folder: Path) -> dict[str, object]:
+        """Its figures, which are kept in the folder."""
+        figures = {**self.key, **computed(self, split)}
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, (json.dumps(found, indent=1) + "\n").encode())
-        return found
+        write_atomically(self._file(folder), (json.dumps(figures, indent=1) + "\n").encode())
+        return figures
+
+    def _file(self, folder: Path) -> Path:
+        words = (self.data_set, self.method, self.kind, str(self.seed))
+        return folder / ("-".join(words).replace(" ", "_") + ".json")
 
 
 def cells(

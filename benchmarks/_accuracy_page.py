@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,11 +50,22 @@ def page(figures: Mapping[str, Any]) -> str:
     head = HEAD.format(
         n_seeds=figures["n_seeds"], n_episodes=figures["n_episodes"], queries=queries, **machine
     )
-    parts = [head]
+    parts = [head, *incomplete(figures["lacking"])]
     for name, split in splits.items():
-        rows = pooled([cell for cell in figures["cells"] if cell["data_set"] == name])
-        parts += [f"## {name}\n\n{split['about']}\n", *tables(rows), verdict(rows)]
+        parts.append(f"## {name}\n\n{split['about']}\n")
+        if rows := pooled([cell for cell in figures["cells"] if cell["data_set"] == name]):
+            parts += [*tables(rows), verdict(rows)]
     return "\n".join(parts)
+
+
+def incomplete(lacking: Sequence[str]) -> Iterator[str]:
+    """Say how many cells of each data set and method have not been computed."""
+    if lacking:
+        yield (
+            "**Incomplete.** These are not computed yet, each seed counting once trained and once "
+            "untrained; the figures are those of the others:\n"
+        )
+        yield "\n".join(f"- {what}: {n}" for what, n in Counter(lacking).items()) + "\n"
 
 
 def pooled(cells: Sequence[Mapping[str, Any]]) -> list[Row]:
@@ -86,8 +98,10 @@ def tables(rows: Sequence[Row]) -> Iterator[str]:
         titles = [s if len(protocols) > 1 else s.removeprefix(protocol + " ") for s in settings]
         verified = rows[0].equal_error_rate is not None
         trained = [row for row in rows if row.kind == "trained"]
-        best = {s: max(trained, key=lambda row, s=s: row.scores[s][0]) for s in settings}
-        least = min(trained, key=lambda row: row.equal_error_rate or 0)
+        best = {
+            s: max(trained, key=lambda row, s=s: row.scores[s][0], default=None) for s in settings
+        }
+        least = min(trained, key=lambda row: row.equal_error_rate or 0, default=None)
         lines = [
             line(["method", *titles, *["EER"] * verified, "seeds", "seconds"]),
             line(["---"] + ["---:"] * (len(titles) + verified + 2)),
@@ -107,10 +121,12 @@ def tables(rows: Sequence[Row]) -> Iterator[str]:
 
 def verdict(rows: Sequence[Row]) -> str:
     """Say whether every trained method beats all pixels and its untrained self, and where not."""
+    trained = [row for row in rows if row.kind == "trained"]
+    if not trained:
+        return "No method has been trained yet.\n"
     failures = [
         f"- {row.method}, {setting}: {ours}; {', '.join(better)}"
-        for row in rows
-        if row.kind == "trained"
+        for row in trained
         for setting, ours, better in unbeaten(row, rows)
     ]
     if not failures:

@@ -10,8 +10,8 @@ each; beside it stand pixels and the untrained network. Writes `docs/accuracy.js
 One thread. Data that are not in `../shared/data` are downloaded; `--quick` skips them. Finished
 cells are kept in `build/accuracy`, each with its settings, and not computed again when the script
 is started again; after a change of the package, remove the folder. `--data-sets` and `--methods`
-choose a part of them, which may be computed beside other parts; the page is written by a run
-without them.
+choose a part of the cells, which may be computed beside other parts. `--page` computes nothing and
+writes the page of what is there, which names what is not.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="under 3 minutes; writes no docs")
+    parser.add_argument("--page", action="store_true", help="write it of the finished cells")
     parser.add_argument("--data-sets", nargs="+", choices=SPLITS, default=list(SPLITS))
     parser.add_argument("--methods", nargs="+", help="names as in the table; default: all")
     parser.add_argument("--cells", type=Path, default=HERE.parent / "build" / "accuracy")
@@ -58,7 +59,7 @@ def main() -> None:
         return
     figures = measured(arguments, arguments.cells, **FULL)
     if arguments.methods or set(arguments.data_sets) != set(SPLITS):
-        print("A part of the table: run without --data-sets and --methods to write the page.")
+        print("A part of the table: run without a choice, or with --page alone, to write the page.")
         return
     write_atomically(DOCS / "accuracy.json", (json.dumps(figures, indent=1) + "\n").encode())
     write_atomically(DOCS / "accuracy.md", page(figures).encode())
@@ -68,7 +69,7 @@ def measured(
     arguments: argparse.Namespace, folder: Path, seeds: int, n_episodes: int
 ) -> dict[str, object]:
     """Figures of all cells asked for, with progress."""
-    found, splits = [], {}
+    found, lacking, splits = [], [], {}
     for name in arguments.data_sets:
         if arguments.quick and (reason := missing(name)):
             print(f"{name} skipped: {reason}.")
@@ -82,13 +83,18 @@ def measured(
         ]
         for i, cell in enumerate(todo, start=1):
             start = time.perf_counter()
-            found.append(cell.result(split, folder))
+            figures = cell.known(folder)
+            if figures is None and arguments.page:
+                lacking.append(f"{name}, {cell.method}")
+                continue
+            found.append(figures or cell.compute(split, folder))
             print(f"[{i}/{len(todo)}] {told(cell, found[-1], start)}", flush=True)
     return {
         "machine": machine(),
         "n_seeds": seeds,
         "n_episodes": n_episodes,
         "data_sets": splits,
+        "lacking": lacking,
         "cells": found,
     }
 

@@ -14,7 +14,7 @@ def page(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     make = importlib.import_module("_accuracy_page").page
 
-    def of(pixels, untrained, trained, errors=(None, None, None)):
+    def of(pixels, untrained, trained, errors=(None, None, None), lacking=()):
         """Take the means of one setting, seed by seed, each with an interval of 0.03."""
         kinds = [("raw pixels", "pixels"), ("Siamese", "untrained"), ("Siamese", "trained")]
         cells = [
@@ -35,6 +35,7 @@ def page(monkeypatch):
                 "n_seeds": len(pixels),
                 "n_episodes": 1000,
                 "data_sets": {"stones": {"about": "Stones.", "n_query": 5}},
+                "lacking": lacking,
                 "cells": cells,
             }
         )
@@ -72,3 +73,12 @@ def test_an_equal_error_rate_should_be_lower(page):
 def test_mean_interval_and_range_of_the_seeds(page):
     text = page([0.5] * 3, [0.6] * 3, [0.7, 0.8, 0.9])
     assert "| Siamese | **80.0 ± 1.7** | 10.0 | 60 |" in text  # 3 / sqrt(3) = 1.7
+
+
+def test_names_what_is_not_computed(page):
+    assert "Incomplete" not in page([0.5], [0.6], [0.7])
+    text = page([0.5], [], [], lacking=["stones, Siamese"] * 2)
+    assert "**Incomplete.**" in text
+    assert "- stones, Siamese: 2\n" in text
+    assert "Every trained method beats" not in text
+    assert "| raw pixels | 50.0 ± 3.0 |" in text
