@@ -38,6 +38,7 @@ N_EPOCHS = 10
 OMNIGLOT_DRAWINGS = 120_000  # that a method sees in training: about 3 minutes of one core
 RELATION_DRAWINGS = 45_000  # the same time: its network pools less, its comparator sees all pairs
 DIGITS_IMAGES = 40_000  # about 20 seconds
+FACE_BATCHES = FACE_TRAINING["max_epochs"] * FACE_TRAINING["batches_per_epoch"]
 
 
 def methods(data_set: str) -> dict[str, BaseEstimator]:
