@@ -42,12 +42,14 @@ def check_episode(queries: Tensor, support: Tensor, support_labels: Tensor) -> N
             f"support_labels must have shape {tuple(support.shape[:-1])} to match support, "
             f"got shape {tuple(support_labels.shape)} instead."
         )
-    labels = support_labels.sort(-1).values  # (..., n_support)
-    if (labels[..., 0] != 0).any() or (labels.diff() > 1).any():
-        raise ValueError(
-            "support_labels must hold 0 .. n_classes - 1, each at least once, got "
-            f"{support_labels.unique().tolist()}."
-        )
+    one_episode = support_labels.ndim == 1
+    rows = support_labels[None] if one_episode else support_labels.flatten(0, -2).unique(dim=0)
+    for row in rows:
+        found = row.unique().tolist()
+        if found != list(range(len(found))):
+            raise ValueError(
+                f"support_labels must hold 0 .. n_classes - 1, each at least once, got {found}."
+            )
 
 
 def class_sums(support: Tensor, support_labels: Tensor) -> tuple[Tensor, Tensor]:
