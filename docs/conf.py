@@ -62,7 +62,6 @@ sphinx_gallery_conf = {
     "filename_pattern": r"/(?!(?:" + "|".join(NOT_EXECUTED) + r")\.py)[^/]*$",
     "doc_module": "sk_fewshot",
     "show_memory": False,
-    "abort_on_example_error": True,
     "remove_config_comments": True,
     "write_computation_times": False,
 }

@@ -77,7 +77,9 @@ def draw(names, results, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[4])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "--picture", default="digits_pipeline.png", help="where to save the picture"
     )

@@ -105,7 +105,9 @@ def draw(verifiers, X_pairs, y_pairs, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[4])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--picture", default="faces.png", help="where to save the picture")
     path = parser.parse_args().picture
     X, y = load_faces()

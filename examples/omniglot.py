@@ -107,7 +107,9 @@ def errors(Z, y, alphabet):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[4])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--batches", type=int, default=1000, help="of 300 drawings, a network")
     parser.add_argument("--quick", action="store_true", help="20 batches a network")
     parser.add_argument("--develop", action="store_true", help="test on two alphabets of small1")

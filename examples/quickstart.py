@@ -87,7 +87,9 @@ def draw(clf, X, y, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[4])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=1, help="how many seeds to take the mean of")
     parser.add_argument("--picture", default="quickstart.png", help="where to save the picture")
     n_seeds = parser.parse_args().seeds
