@@ -60,9 +60,9 @@ def olivetti() -> Split:
     return Split(
         "Training on the Olivetti faces of people 0 to 19, 10 each, as 32 x 32 pixels of mean 0 "
         "and variance 1; test on people 20 to 39. A face is embedded as the mean of itself and "
-        "its mirror image, prepared pixels too. Trained by "
-        f"{FACE_BATCHES} batches. EER: equal error rate in %, over all pairs of test "
-        "faces.",
+        "its mirror image, prepared pixels too. Training takes "
+        f"{FACE_BATCHES:,} batches of 40 faces. EER: equal error rate in %, over all pairs of "
+        "test faces. Siamese is trained by the cross-entropy here.",
         X[base],
         person[base],
         X[~base],

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from olivetti import METHODS as FACE_METHODS
+from olivetti import PAIRS as FACE_PAIRS
 from olivetti import TRAINING as FACE_TRAINING
 from olivetti import MirrorAveraged
 from quickstart import small_network
@@ -60,7 +61,7 @@ def on_omniglot() -> dict[str, BaseEstimator]:
     return {
         **under_nearest_prototype(batches),
         "Prototypical": PrototypicalClassifier(PrototypicalTransformer(**wide)),
-        **with_own_head(wide, narrow, batches),
+        **with_own_head(wide, narrow, {"metric": "cosine", **batches}),
     }
 
 
@@ -80,7 +81,11 @@ def on_digits() -> dict[str, BaseEstimator]:
         "Prototypical": PrototypicalClassifier(
             PrototypicalTransformer(metric="euclidean", **episodes), metric="euclidean"
         ),
-        **with_own_head(episodes, {**episodes, "module": small_network_of_maps}, batches),
+        **with_own_head(
+            episodes,
+            {**episodes, "module": small_network_of_maps},
+            {"metric": "cosine", **batches},
+        ),
     }
 
 
@@ -91,12 +96,9 @@ def on_olivetti() -> dict[str, BaseEstimator]:
         for name, (encoder, metric) in FACE_METHODS.items()
         if hasattr(encoder, "max_epochs")
     }
-    episodes = {"n_query": 4, **FACE_TRAINING}
+    episodes = {"n_way": 20, "n_query": 1, **FACE_TRAINING}
     relation = {**episodes, "module": maps_of_faces, "module_params": None}
-    return {
-        **tabled,
-        **with_own_head(episodes, relation, FACE_TRAINING, MirrorAveragedWithHead),
-    }
+    return {**tabled, **with_own_head(episodes, relation, FACE_PAIRS, MirrorAveragedWithHead)}
 
 
 def under_nearest_prototype(batches: Mapping[str, Any]) -> dict[str, BaseEstimator]:
@@ -114,15 +116,14 @@ def under_nearest_prototype(batches: Mapping[str, Any]) -> dict[str, BaseEstimat
 def with_own_head(
     episodes: Mapping[str, Any],
     relation: Mapping[str, Any],
-    batches: Mapping[str, Any],
+    siamese: Mapping[str, Any],
     around: Callable[[BaseEstimator], BaseEstimator] = clone,
 ) -> dict[str, BaseEstimator]:
     """Return the methods whose heads learn, or are not a nearest prototype."""
-    siamese = SiameseTransformer(loss="bce", metric="cosine", **batches)
     return {
         "Matching": MatchingClassifier(around(MatchingTransformer(**episodes))),
         "Relation": RelationClassifier(around(RelationTransformer(loss="softmax", **relation))),
-        "Siamese classifier": SiameseClassifier(around(siamese)),
+        "Siamese classifier": SiameseClassifier(around(SiameseTransformer(loss="bce", **siamese))),
     }
 
 
