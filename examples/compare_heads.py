@@ -4,7 +4,8 @@ Heads and encoders
 
 A head labels queries from a few examples of each class; an encoder says where examples lie. Any
 head stands on any encoder. Here all heads meet one frozen encoder, and one head all encoders, on
-the digits 5 to 9, turned and shifted at random, when only 0 to 4 were learned from.
+the digits 5 to 9, turned and shifted at random, when only 0 to 4 were learned from. Takes two to
+three minutes on one core: six encoders are trained, and two comparators in each of twenty episodes.
 """
 
 # %%
