@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test fuzz lint oldest bench accuracy docs dist clean
+.PHONY: demo test fuzz lint oldest bench accuracy reliability docs dist clean
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -46,6 +46,11 @@ accuracy: .venv/ready ## every method on three data sets, into docs/accuracy.md;
 .venv/docs: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	touch $@
+
+reliability: .venv/ready ## what docs/reliability.md prints beyond the tests; a quarter of an hour
+	$(BIN)/python benchmarks/interruptions.py
+	$(BIN)/python benchmarks/long_runs.py
+	$(BIN)/python benchmarks/mutations.py --n 10000
 
 docs: .venv/docs ## the documentation, examples run, into docs/_build/html; a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

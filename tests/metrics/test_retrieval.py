@@ -215,7 +215,7 @@ def test_the_inputs_are_left_alone():
         ({"metric": "chebyshev"}, "'metric' parameter"),
         (
             {"metric": lambda a, b: torch.full((len(a), len(b)), torch.nan)},
-            "must not give NaN distances",
+            "metric must not return NaN",
         ),
         ({"metric": lambda a, b: torch.zeros(len(a))}, "metric must return a tensor of shape"),
     ],
