@@ -247,6 +247,19 @@ def test_parameters_survive(tmp_path):
     )
 
 
+def test_cloudpickle_takes_a_module_of_a_notebook(tmp_path):
+    cloudpickle = pytest.importorskip("cloudpickle", reason="older joblib holds its own")
+
+    class Local(nn.Linear):
+        def __init__(self, n_features):
+            super().__init__(n_features, 3)
+
+    clf = PrototypicalClassifier(tiny(PrototypicalTransformer, module=Local)).meta_fit(X, y)
+    clf.fit(X, y)
+    (tmp_path / "clf.pickle").write_bytes(cloudpickle.dumps(clf))
+    assert_same(pickle.loads((tmp_path / "clf.pickle").read_bytes()), clf, X)
+
+
 @pytest.mark.parametrize(
     "module",
     [
