@@ -13,8 +13,12 @@ from torch import Tensor
 @contextmanager
 def full_precision(embeddings: Tensor) -> Iterator[Tensor]:
     """Embeddings in float32 at least, and no autocast: half precision is too coarse for a loss."""
-    with torch.autocast(embeddings.device.type, enabled=False):
-        yield limited(embeddings, torch.promote_types(embeddings.dtype, torch.float32))
+    kind, dtype = embeddings.device.type, torch.promote_types(embeddings.dtype, torch.float32)
+    if torch.is_autocast_enabled(kind):
+        with torch.autocast(kind, enabled=False):
+            yield limited(embeddings, dtype)
+    else:
+        yield limited(embeddings, dtype)
 
 
 def limited(x: Tensor, dtype: torch.dtype) -> Tensor:

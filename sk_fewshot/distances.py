@@ -148,13 +148,13 @@ def pairwise_distances(x: Tensor, y: Tensor, metric: Metric = "sqeuclidean") -> 
     tensor([[0., 5.],
             [5., 0.]])
     """
-    _check_points(x, y)
     if not callable(metric):
         if not isinstance(metric, str) or metric not in METRICS:
             raise ValueError(
                 f"metric must be one of {sorted(METRICS)} or a callable, got {metric!r}."
             )
         return METRICS[metric](x, y)
+    _check_points(x, y)
     if x.ndim > 2:
         batches = zip(x.flatten(0, -3), y.flatten(0, -3), strict=True)
         stacked = torch.stack([pairwise_distances(a, b, metric) for a, b in batches])

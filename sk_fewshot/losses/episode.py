@@ -21,8 +21,8 @@ class EpisodeLoss(nn.Module):
     Parameters
     ----------
     head : nn.Module
-        Called as ``head(queries, support, support_labels)``, returns scores (n_queries, n_classes);
-        ``head.loss(scores, y)`` returns a scalar.
+        As those of :mod:`sk_fewshot.heads`: ``head.score(queries, head.enrol(support, labels))``
+        returns scores (n_queries, n_classes), ``head.loss(scores, y)`` a scalar.
     n_shot : int, default=1
         Support examples a class.
 
@@ -85,7 +85,6 @@ class EpisodeLoss(nn.Module):
         by_class = embeddings[order].unflatten(0, (n_way, -1))  # (n_way, n_per_class, d)
         labels = labels.view(n_way, -1)
         support, queries = by_class[:, : self.n_shot], by_class[:, self.n_shot :]
-        scores = self.head(
-            queries.flatten(0, 1), support.flatten(0, 1), labels[:, : self.n_shot].flatten()
-        )
+        state = self.head.enrol(support.flatten(0, 1), labels[:, : self.n_shot].flatten())
+        scores = self.head.score(queries.flatten(0, 1), state)
         return self.head.loss(scores, labels[:, self.n_shot :].flatten())
