@@ -21,6 +21,7 @@ from sk_fewshot._device import on_device, resolve_device
 from sk_fewshot._validation import check_examples, check_labels
 from sk_fewshot.classifiers._base import BaseFewShotClassifier
 from sk_fewshot.classifiers._encoder import encode_examples, learned_head
+from sk_fewshot.classifiers._support import byte_order
 from sk_fewshot.episodes import EpisodeSplit
 
 __all__ = ["EpisodeScores", "episode_score"]
@@ -246,7 +247,7 @@ def _accuracies(
     """
     device = resolve_device(clf.device)
     codes = np.unique(y, return_inverse=True)[1]
-    ranks = _byte_ranks(embeddings)
+    ranks = byte_order(embeddings + 0.0).argsort()  # as classifiers keep support sets
     n_way, n_shot = episodes.n_way, episodes.n_shot
     n_numbers = n_way * (n_shot + episodes.n_query) * embeddings.shape[1]  # an episode
     a_step = min(max(1, _NUMBERS_A_STEP // n_numbers), _MOST_A_STEP)
@@ -274,13 +275,6 @@ def _accuracies(
                 accuracies[i] = (scores.argmax(axis=1) == own).mean()
             bar.update(len(rows))
             yield accuracies
-
-
-def _byte_ranks(embeddings: NDArray) -> NDArray[np.intp]:
-    """Ranks (n_samples,) of the rows' bytes: the order in which classifiers keep support sets."""
-    rows = np.ascontiguousarray(embeddings + 0.0)  # -0.0 becomes 0.0
-    keys = rows.view(np.dtype((np.void, rows.strides[0])))[:, 0]
-    return keys.argsort().argsort()
 
 
 def _leads(scores: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:

@@ -68,10 +68,15 @@ def sorted_support(
     Any order would do that the rows' own contents fix: rows that tie are the same.
     """
     embeddings = np.ascontiguousarray(embeddings + 0.0)  # -0.0 becomes 0.0
-    keys = embeddings.view(np.dtype((np.void, embeddings.strides[0])))[:, 0]  # (n_support,)
-    order = keys.argsort()
+    order = byte_order(embeddings)
     order = order[codes[order].argsort(kind="stable")]
     return embeddings[order], codes[order]
+
+
+def byte_order(embeddings: NDArray) -> NDArray[np.intp]:
+    """Return the indices (n,) that sort embeddings (n, d), without -0.0, by their bytes."""
+    rows = np.ascontiguousarray(embeddings)
+    return rows.view(np.dtype((np.void, rows.strides[0])))[:, 0].argsort()
 
 
 def check_two_examples_a_class(
