@@ -45,7 +45,7 @@ def train(
     """Train `encoder` and what `loss` learns; both are changed in place.
 
     Torch's generator must be lent by :func:`sk_fewshot._random.borrowed_generator`. The learning
-    rate falls to 0 along half a cosine. With `validation`, the weights of the epoch with the lowest
+    rate falls to 0 along half a cosine, unless `net_params` bring another schedule. With `validation`, the weights of the epoch with the lowest
     validation loss are kept, and training stops when it has not fallen for ten epochs. With
     `augment`, BatchNorm's running statistics are in the end taken anew from examples that are not
     augmented, as those to be embedded later are not. With a `checkpoint`, training goes on where
@@ -79,12 +79,15 @@ def train(
     )
     callbacks: list[tuple[str, Any]] = [
         ("seed_epochs", SeedEpochs(seed, device)),
-        ("lr_schedule", schedule),
         ("progress", Progress(bar)),
     ]
+    given = list(net_params.get("callbacks") or [])
+    if not any(map(_is_schedule, given)):
+        callbacks.append(("lr_schedule", schedule))
+    callbacks.extend(given)
     validating: dict[str, Any] = {"train_split": None}
     if validation is not None:
-        callbacks.append(("keep_best_epoch", KeepBestEpoch(patience=10)))
+        callbacks.append(("keep_best_epoch", KeepBestEpoch(patience=10)))  # all see its last epoch
         n_valid_way = min(n_way, validation.n_classes)
         validating = {
             "train_split": predefined_split(validation),
@@ -99,6 +102,8 @@ def train(
         stepping = {"optimizer": OPTIMIZERS[optimizer], "optimizer__fused": True}
     else:
         stepping = {"optimizer": optimizer}
+    if checkpoint is not None:
+        callbacks.append(("checkpoint", checkpoint))
     settings: dict[str, Any] = {
         **stepping,
         "lr": lr,
@@ -113,10 +118,8 @@ def train(
         "verbose": 0,
         "callbacks__print_log": None,
         **net_params,
-        "callbacks": [*callbacks, *net_params.get("callbacks", [])],
+        "callbacks": callbacks,
     }
-    if checkpoint is not None:
-        settings["callbacks"].append(("checkpoint", checkpoint))
     with bar:
         net = EncoderNet(encoder, loss, **settings)
         n_epochs = None if checkpoint is None else checkpoint.n_epochs_left(net.max_epochs)
@@ -170,6 +173,11 @@ def split_classes(
         )
     held_out = np.isin(y, rng.permutation(n_classes)[:n_held_out])
     return ~held_out, held_out
+
+
+def _is_schedule(callback: Any) -> bool:
+    """Whether a callback, named or not, is a schedule of the learning rate."""
+    return isinstance(callback[1] if isinstance(callback, tuple) else callback, LRScheduler)
 
 
 @torch.no_grad()
