@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch import Tensor
 
 from sk_fewshot._files import remove_leftovers, write_atomically
+from sk_fewshot._training.net import EncoderNet
 from sk_fewshot._version import __version__
 
 _HEAD = b"sk_fewshot checkpoint 1 "
@@ -105,7 +105,9 @@ class Checkpoint(Callback):
             self.finished = True
             self._write(net)
 
-    def _write(self, net: NeuralNet) -> None:
+    def _write(self, net: EncoderNet) -> None:
+        if not net.writes_files:
+            return
         state = {
             "training": self.training,
             "versions": _versions(),
@@ -149,19 +151,20 @@ def _versions() -> dict[str, str]:
     return {name: ".".join(version.split(".")[:2]) for name, version in versions.items()}
 
 
-def _state_of(net: NeuralNet) -> dict[str, Any]:
+def _state_of(net: EncoderNet) -> dict[str, Any]:
+    module, loss = net.learners
     return {
-        "module": net.module_.state_dict(),
-        "loss": net.criterion_.state_dict(),
+        "module": module.state_dict(),
+        "loss": loss.state_dict(),
         "optimizer": net.optimizer_.state_dict(),
         "callbacks": {name: _remembered(callback) for name, callback in net.callbacks_},
         "history": _plain(list(net.history)),
     }
 
 
-def _restore(net: NeuralNet, state: dict[str, Any]) -> None:
-    net.module_.load_state_dict(state["module"])
-    net.criterion_.load_state_dict(state["loss"])
+def _restore(net: EncoderNet, state: dict[str, Any]) -> None:
+    for learner, weights in zip(net.learners, (state["module"], state["loss"]), strict=True):
+        learner.load_state_dict(weights)
     net.optimizer_.load_state_dict(state["optimizer"])
     net.history.extend(state["history"])
     for name, callback in net.callbacks_:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sk_fewshot._random import seed_torch
 from sk_fewshot.episodes import ClassBalancedSampler
 
 
@@ -32,7 +33,7 @@ class LabelledRows(Dataset):
         classes, self.y = np.unique(y, return_inverse=True)
         self.n_classes = len(classes)
         self._shape = shape
-        self._device = device
+        self.device = device
         self._X: np.ndarray | Tensor = X
         if device.type == "cuda" and 4 * X.size < torch.cuda.mem_get_info(device)[0] / 2:
             self._X = torch.tensor(X, dtype=torch.float32, device=device)
@@ -43,10 +44,10 @@ class LabelledRows(Dataset):
     def batch(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return examples (n, *shape) and labels (n,) of the given rows."""
         if isinstance(self._X, Tensor):
-            examples = self._X[torch.from_numpy(rows).to(self._device)]
+            examples = self._X[torch.from_numpy(rows).to(self.device)]
         else:
-            examples = torch.from_numpy(self._X[rows]).to(self._device, torch.float32)
-        labels = torch.from_numpy(self.y[rows]).to(self._device)
+            examples = torch.from_numpy(self._X[rows]).to(self.device, torch.float32)
+        labels = torch.from_numpy(self.y[rows]).to(self.device)
         return examples.reshape(len(rows), *self._shape), labels
 
 
@@ -61,11 +62,15 @@ class ClassBalancedBatches:
     n_per_class : int
         K.
     n_batches : int
-        Batches an epoch.
+        Batches an epoch, of each worker.
     augment : callable or None
         Maps a batch of examples to one of the same shape.
     seed : int or None
         An int draws the same batches in every epoch; None draws from torch's generator.
+    rank, n_workers : int
+        Which of so many workers this is. All draw the same batches and deal them out in turn; the
+        torch generators of all but the first are seeded anew then, as their dropout and
+        augmentation are not to repeat the first one's.
     """
 
     def __init__(
@@ -77,19 +82,26 @@ class ClassBalancedBatches:
         n_batches: int,
         augment: Callable[[Tensor], Tensor] | None = None,
         seed: int | None = None,
+        rank: int = 0,
+        n_workers: int = 1,
     ):
         self._dataset = dataset
         self._sampler = ClassBalancedSampler(dataset.y, batch_size // n_per_class, n_per_class)
         self._n_batches = n_batches
         self._augment = augment
         self._seed = seed
+        self._rank, self._n_workers = rank, n_workers
 
     def __len__(self) -> int:
         return self._n_batches
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         seed = int(torch.randint(2**31, ())) if self._seed is None else self._seed
-        for rows in self._sampler.sample(self._n_batches, np.random.default_rng(seed)):
+        if self._seed is None and self._rank:
+            seed_torch(seed + self._rank, self._dataset.device)
+        drawn = self._n_batches * self._n_workers
+        batches = self._sampler.sample(drawn, np.random.default_rng(seed))
+        for rows in batches[self._rank :: self._n_workers]:
             examples, labels = self._dataset.batch(rows.ravel())
             yield self._augmented(examples), labels
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from tqdm.auto import tqdm
 from sk_fewshot._training.checkpoint import Checkpoint
 from sk_fewshot._training.data import ClassBalancedBatches, LabelledRows
 from sk_fewshot._training.net import EncoderNet, Interrupted, KeepBestEpoch, Progress, SeedEpochs
+from sk_fewshot._training.workers import Workers
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
@@ -36,7 +38,7 @@ def train(
     optimizer: str | type[torch.optim.Optimizer],
     lr: float,
     augment: Callable[[Tensor], Tensor] | None,
-    device: torch.device,
+    workers: Workers,
     verbose: int,
     seed: int,
     net_params: Mapping[str, Any],
@@ -45,11 +47,12 @@ def train(
     """Train `encoder` and what `loss` learns; both are changed in place.
 
     Torch's generator must be lent by :func:`sk_fewshot._random.borrowed_generator`. The learning
-    rate falls to 0 along half a cosine, unless `net_params` bring another schedule. With `validation`, the weights of the epoch with the lowest
-    validation loss are kept, and training stops when it has not fallen for ten epochs. With
-    `augment`, BatchNorm's running statistics are in the end taken anew from examples that are not
+    rate falls to 0 along half a cosine, unless `net_params` bring another schedule. With
+    `validation`, the weights of the epoch with the lowest validation loss are kept, and training
+    stops when it has not fallen for ten epochs. With `augment`, BatchNorm's running statistics are in the end taken anew from examples that are not
     augmented, as those to be embedded later are not. With a `checkpoint`, training goes on where
-    that ends.
+    that ends. Several workers share the batches of an epoch, rounded up to a multiple of their
+    number, and end with the same weights.
 
     Returns
     -------
@@ -65,20 +68,21 @@ def train(
     OSError
         If the checkpoint cannot be written.
     """
+    n_steps = ceil(batches_per_epoch / workers.size)  # an epoch
     schedule = LRScheduler(
         "CosineAnnealingLR",
-        T_max=max_epochs * batches_per_epoch,
+        T_max=max_epochs * n_steps,
         step_every="batch",
         event_name=None,
     )
     bar = tqdm(
-        total=max_epochs * batches_per_epoch,
-        initial=0 if checkpoint is None else checkpoint.n_epochs * batches_per_epoch,
-        disable=not verbose,
+        total=max_epochs * n_steps,
+        initial=0 if checkpoint is None else checkpoint.n_epochs * n_steps,
+        disable=not verbose or workers.rank > 0,
         unit="batch",
     )
     callbacks: list[tuple[str, Any]] = [
-        ("seed_epochs", SeedEpochs(seed, device)),
+        ("seed_epochs", SeedEpochs(seed, workers.device)),
         ("progress", Progress(bar)),
     ]
     given = list(net_params.get("callbacks") or [])
@@ -94,8 +98,10 @@ def train(
             "iterator_valid": ClassBalancedBatches,
             "iterator_valid__batch_size": n_valid_way * n_per_class,
             "iterator_valid__n_per_class": n_per_class,
-            "iterator_valid__n_batches": max(10, batches_per_epoch // 5),
+            "iterator_valid__n_batches": ceil(max(10, batches_per_epoch // 5) / workers.size),
             "iterator_valid__seed": seed,
+            "iterator_valid__rank": workers.rank,
+            "iterator_valid__n_workers": workers.size,
             "validation_criterion": validation_loss,
         }
     if isinstance(optimizer, str):  # all parameters in one pass, a fifth of a small net's step
@@ -111,17 +117,17 @@ def train(
         "batch_size": n_way * n_per_class,
         "iterator_train": ClassBalancedBatches,
         "iterator_train__n_per_class": n_per_class,
-        "iterator_train__n_batches": batches_per_epoch,
+        "iterator_train__n_batches": n_steps,
+        "iterator_train__rank": workers.rank,
+        "iterator_train__n_workers": workers.size,
         "iterator_train__augment": augment,
         **validating,
-        "device": device,
         "verbose": 0,
-        "callbacks__print_log": None,
         **net_params,
         "callbacks": callbacks,
     }
     with bar:
-        net = EncoderNet(encoder, loss, **settings)
+        net = workers.make_net(encoder, loss.to(workers.device), **settings)
         n_epochs = None if checkpoint is None else checkpoint.n_epochs_left(net.max_epochs)
         try:
             net.fit(data, epochs=n_epochs)
@@ -138,6 +144,8 @@ def train(
                 seed=seed,
             ),
         )
+    for learner in net.learners:
+        workers.align_buffers(learner)
     return net
 
 

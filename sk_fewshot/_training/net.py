@@ -36,10 +36,23 @@ class EncoderNet(NeuralNet):
         super().__init__(*args, **kwargs)
         self.__dict__["validation_criterion"] = validation_criterion  # skorch refuses modules
 
+    @property
+    def learners(self) -> tuple[nn.Module, nn.Module]:
+        """The module and the criterion."""
+        return self.module_, self.criterion_
+
+    @property
+    def writes_files(self) -> bool:
+        """Whether this process is the one that writes files."""
+        return True
+
     def get_loss(self, y_pred, y_true, X=None, training=False) -> Tensor:
-        """Return the loss of a batch of embeddings, which must be finite."""
+        """Return the loss of a batch of embeddings, which must be one finite number."""
         criterion = None if training else self.validation_criterion
         loss = (criterion or self.criterion_)(y_pred.flatten(1), y_true)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+            raise ValueError(f"loss must return a tensor of one number, got {got}.")
         if not torch.isfinite(loss):
             raise ValueError(
                 f"The loss became {loss.item()} in epoch {self.history[-1, 'epoch']}. "
@@ -103,18 +116,14 @@ class KeepBestEpoch(Callback):
         epoch, loss = (net.history[-1, name] for name in ("epoch", "valid_loss"))
         if loss < self.best_loss_:
             self.best_loss_, self.best_epoch_ = loss, epoch
-            self.best_weights_ = [copy.deepcopy(m.state_dict()) for m in _learners(net)]
+            self.best_weights_ = [copy.deepcopy(m.state_dict()) for m in net.learners]
         elif epoch - self.best_epoch_ >= self.patience:
             raise EnoughEpochs
 
     def on_train_end(self, net, **kwargs):
         """Go back to the best epoch."""
-        for module, weights in zip(_learners(net), self.best_weights_, strict=True):
+        for module, weights in zip(net.learners, self.best_weights_, strict=True):
             module.load_state_dict(weights)
-
-
-def _learners(net: NeuralNet) -> tuple[nn.Module, nn.Module]:
-    return net.module_, net.criterion_
 
 
 class Progress(Callback):

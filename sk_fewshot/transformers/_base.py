@@ -24,13 +24,13 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sk_fewshot._device import resolve_device
 from sk_fewshot._doc_link import LinksToDocs
 from sk_fewshot._random import borrowed_generator, seed_torch
 from sk_fewshot._training import (
     OPTIMIZERS,
     Checkpoint,
     LabelledRows,
+    Workers,
     digest,
     digest_of_rows,
     split_classes,
@@ -225,14 +225,15 @@ class BaseTransformer(
         return shape
 
     def _train(self, X: np.ndarray, codes: np.ndarray) -> None:
-        random_state, checkpoint = self._checked_random_state(), None
+        workers = Workers.join(self.device)
+        device = workers.device
+        random_state, checkpoint = workers.agreed(self._checked_random_state()), None
         if self.checkpoint is not None:
-            training = self._training(X, codes)
+            training = self._training(X, codes, workers.size)
             checkpoint = Checkpoint(self.checkpoint, training, random_state)
             random_state = checkpoint.random_state
         rng = check_random_state(random_state)
         seed = rng.randint(_SEEDS)
-        device = resolve_device(self.device)
         n_way, n_per_class = self._batch_shape(np.bincount(codes))
         data, validation = self._datasets(X, codes, rng, device)
         with borrowed_generator(device):
@@ -257,7 +258,7 @@ class BaseTransformer(
                 optimizer=self.optimizer,
                 lr=self.lr,
                 augment=self.augment,
-                device=device,
+                workers=workers,
                 verbose=self.verbose,
                 seed=seed,
                 net_params=self.net_params or {},
@@ -281,7 +282,7 @@ class BaseTransformer(
             return int(self.random_state)
         return check_random_state(self.random_state).randint(_SEEDS)
 
-    def _training(self, X: np.ndarray, codes: np.ndarray) -> dict[str, str]:
+    def _training(self, X: np.ndarray, codes: np.ndarray, n_workers: int) -> dict[str, str]:
         """Digests of all that decides what is learned, by name."""
         params = self.get_params(deep=False)
         for name in ("checkpoint", "device", "verbose"):
@@ -289,8 +290,13 @@ class BaseTransformer(
         if not isinstance(self.random_state, Integral):
             params["random_state"] = None  # what was drawn is in the checkpoint
         digests = {name: digest(value) for name, value in params.items()}
-        estimator = digest(type(self))
-        return {"estimator": estimator, **digests, "X": digest_of_rows(X), "y": digest(codes)}
+        return {
+            "estimator": digest(type(self)),
+            "number of processes": digest(n_workers),
+            **digests,
+            "X": digest_of_rows(X),
+            "y": digest(codes),
+        }
 
     def _datasets(self, X, codes, rng, device) -> tuple[LabelledRows, LabelledRows | None]:
         """Training rows and, with `validation_classes`, rows of other classes."""
