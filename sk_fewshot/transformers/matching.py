@@ -71,7 +71,8 @@ class MatchingTransformer(EpisodicTransformer):
         Further arguments of :class:`skorch.NeuralNet`, such as `callbacks` or
         `optimizer__weight_decay`.
     device : str or torch.device, default="auto"
-        "auto" takes CUDA where there is one.
+        "auto" takes CUDA where there is one; "accelerate" trains in all processes that Hugging Face
+        Accelerate has started.
     checkpoint : path-like or None, default=None
         A file for the state of the training, written after each epoch. `fit` goes on from it where
         the same training (parameters, data) was interrupted, to bitwise the same weights; it
