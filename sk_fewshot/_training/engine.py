@@ -49,10 +49,10 @@ def train(
     Torch's generator must be lent by :func:`sk_fewshot._random.borrowed_generator`. The learning
     rate falls to 0 along half a cosine, unless `net_params` bring another schedule. With
     `validation`, the weights of the epoch with the lowest validation loss are kept, and training
-    stops when it has not fallen for ten epochs. With `augment`, BatchNorm's running statistics are in the end taken anew from examples that are not
-    augmented, as those to be embedded later are not. With a `checkpoint`, training goes on where
-    that ends. Several workers share the batches of an epoch, rounded up to a multiple of their
-    number, and end with the same weights.
+    stops when it has not fallen for ten epochs. With `augment`, BatchNorm's running statistics are
+    in the end taken anew from examples that are not augmented, as those to be embedded later are
+    not. With a `checkpoint`, training goes on where that ends. Several workers share the batches of
+    an epoch, rounded up to a multiple of their number, and end with the same weights.
 
     Returns
     -------

@@ -15,8 +15,10 @@ def build_module(
     module: nn.Module | Callable[..., nn.Module],
     params: Mapping[str, Any] | None,
     offers: Mapping[str, Any],
+    *,
+    name: str = "module",
 ) -> nn.Module:
-    """Make an encoder.
+    """Make an encoder, or a loss.
 
     Parameters
     ----------
@@ -27,6 +29,8 @@ def build_module(
     offers : mapping
         Further arguments, passed where the callable names them and `params` does not; a None is
         not offered.
+    name : str, default="module"
+        The estimator's parameter, for errors.
 
     Returns
     -------
@@ -49,7 +53,7 @@ def build_module(
     offered = {k: v for k, v in offers.items() if k in named and v is not None}
     built = module(**{**offered, **(params or {})})
     if not isinstance(built, nn.Module):
-        raise TypeError(f"module must make an nn.Module, got {type(built).__name__}.")
+        raise TypeError(f"{name} must make an nn.Module, got {type(built).__name__}.")
     return built
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from math import prod
 from numbers import Real
 from typing import ClassVar
 
 from sklearn.utils._param_validation import Interval, StrOptions
+from torch import nn
 
 from sk_fewshot.distances import METRICS
-from sk_fewshot.losses import TripletLoss, TripletRatioLoss
+from sk_fewshot.heads import PrototypicalHead
+from sk_fewshot.losses import EpisodeLoss, TripletLoss, TripletRatioLoss
 from sk_fewshot.transformers._batch import BatchTransformer, given, refuse
+from sk_fewshot.transformers._module import build_module
 
 _HINGE_ONLY = ("mining", "margin", "normalize", "soft")
 
@@ -29,9 +33,12 @@ class TripletTransformer(BatchTransformer):
 
     Parameters
     ----------
-    loss : {"hinge", "ratio"}, default="hinge"
+    loss : {"hinge", "ratio"}, nn.Module or callable, default="hinge"
         See above. `mining`, `margin`, `normalize` and `soft` belong to "hinge" and must be None
-        with "ratio", which takes all triplets and has no margin.
+        with "ratio", which takes all triplets and has no margin. Or a loss of your own on
+        (embeddings, y), as those of pytorch-metric-learning are: a module, which is copied, or a
+        class or function that makes one. Arguments that it names among `n_classes` and
+        `embedding_dim` are filled in. Of the parameters that follow only `normalize` goes with it.
     mining : {"all", "hard", "semihard"} or None, default=None
         Which triplets of a batch count: "all" with a positive loss, "hard" each example's farthest
         of its class and nearest of the others, "semihard" those with
@@ -44,7 +51,7 @@ class TripletTransformer(BatchTransformer):
         papers', "sqeuclidean" for "hinge" and "euclidean" for "ratio".
     normalize : bool or None, default=None
         Compare only directions; embeddings then come from `transform` with length 1. None: True for
-        "hinge", as FaceNet.
+        "hinge", as FaceNet. A loss of your own gets the embeddings with the lengths they have.
     soft : bool or None, default=None
         ``log(1 + exp(d_ap - d_an))`` instead of the hinge. None: False.
     classes_per_batch : int or None, default=None
@@ -78,12 +85,14 @@ class TripletTransformer(BatchTransformer):
     validation_classes : float or None, default=None
         Share of the classes held out to choose the best epoch and to stop early. With "hinge" they
         are judged by their hardest triplets, whatever `mining` is: the mean over the triplets that
-        have a loss need not fall while their number does.
+        have a loss need not fall while their number does. With a loss of your own, which may have
+        weights for the training classes, they are judged by one-shot episodes.
     net_params : dict or None, default=None
         Further arguments of :class:`skorch.NeuralNet`, such as `callbacks` or
         `optimizer__weight_decay`.
     device : str or torch.device, default="auto"
-        "auto" takes CUDA where there is one.
+        "auto" takes CUDA where there is one; "accelerate" trains in all processes that Hugging Face
+        Accelerate has started.
     checkpoint : path-like or None, default=None
         A file for the state of the training, written after each epoch. `fit` goes on from it where
         the same training (parameters, data) was interrupted, to bitwise the same weights; it
@@ -98,7 +107,7 @@ class TripletTransformer(BatchTransformer):
     ----------
     module_ : nn.Module
         The trained encoder, in eval mode. Its embeddings are not normalised.
-    loss_ : TripletLoss or TripletRatioLoss
+    loss_ : nn.Module
         The loss it was trained by.
     net_ : skorch.NeuralNet
         The net that trained it. Not pickled.
@@ -144,7 +153,7 @@ class TripletTransformer(BatchTransformer):
 
     _parameter_constraints: ClassVar[dict] = {
         **BatchTransformer._parameter_constraints,
-        "loss": [StrOptions({"hinge", "ratio"})],
+        "loss": [StrOptions({"hinge", "ratio"}), nn.Module, callable],
         "mining": [StrOptions({"all", "hard", "semihard"}), None],
         "margin": [Interval(Real, 0, None, closed="left"), None],
         "metric": [StrOptions(set(METRICS)), callable, None],
@@ -207,15 +216,23 @@ class TripletTransformer(BatchTransformer):
 
     @property
     def _directional(self):
-        return self.metric == "cosine" or (self.loss == "hinge" and self.normalize is not False)
+        normalize = self.loss == "hinge" if self.normalize is None else self.normalize
+        return self.metric == "cosine" or normalize
 
     def _make_loss(self, n_classes, embedding_shape):
         if self.loss == "hinge":
             return TripletLoss(**given(self, "metric", *_HINGE_ONLY))
-        refuse(self, _HINGE_ONLY, loss="hinge")
-        return TripletRatioLoss(**given(self, "metric"))
+        if self.loss == "ratio":
+            refuse(self, _HINGE_ONLY, loss="hinge")
+            return TripletRatioLoss(**given(self, "metric"))
+        refuse(self, ("mining", "margin", "metric", "soft"), loss="hinge")
+        offers = {"n_classes": n_classes, "embedding_dim": prod(embedding_shape)}
+        return build_module(self.loss, None, offers, name="loss")
 
     def _make_validation_loss(self):
+        if self.loss == "hinge":
+            return TripletLoss(**{**given(self, "metric", *_HINGE_ONLY), "mining": "hard"})
         if self.loss == "ratio":
             return None
-        return TripletLoss(**{**given(self, "metric", *_HINGE_ONLY), "mining": "hard"})
+        head = PrototypicalHead("cosine" if self._directional else "sqeuclidean")
+        return EpisodeLoss(head, n_shot=1)
