@@ -9,7 +9,7 @@ from sk_fewshot.distances import Metric, unit
 
 _EUCLIDEAN = ("sqeuclidean", "euclidean")
 _CENTRE_ROWS = 1024
-_ROUNDING_OF_DISTANCES = 4  # of the squared distance, its root and its temperature
+_ROUNDING_OF_DISTANCES = 2  # of the squared distance: of its root, in float32, and its temperature
 
 
 class InnerProducts:

@@ -215,10 +215,9 @@ def _distinct_integers(n: np.ndarray, k: int, rng: np.random.Generator) -> np.nd
     Floyd's sampling: the i-th step draws from the first n - k + i + 1 integers and takes the last
     of them where the draw is already in.
     """
-    chosen = np.empty((k, *n.shape), dtype=np.intp)
-    for i in range(k):
-        last = n - k + i
-        draw = (rng.random(n.shape) * (last + 1)).astype(np.intp)
-        taken = (chosen[:i] == draw).any(0)
-        chosen[i] = np.where(taken, last, draw)
+    last = n - k + np.arange(k).reshape(k, *[1] * n.ndim)
+    chosen = (rng.random(last.shape) * (last + 1)).astype(np.intp)  # (k, ...)
+    for i in range(1, k):
+        taken = (chosen[:i] == chosen[i]).any(0)
+        np.copyto(chosen[i], last[i], where=taken)
     return rng.permuted(np.moveaxis(chosen, 0, -1), axis=-1)

@@ -28,7 +28,7 @@ __all__ = ["EpisodeScores", "episode_score"]
 
 _POSITIVE = Interval(Integral, 1, None, closed="left")
 _NUMBERS_A_STEP = 2**20  # embedding entries gathered at once: 4 MB
-_MOST_A_STEP = 64
+_MOST_A_STEP = 256
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -242,8 +242,8 @@ def _accuracies(
 ) -> Iterator[NDArray[np.float64]]:
     """Accuracies of the episodes, some at a time.
 
-    Where a query's class leads or trails by less than rounding, the episode is scored alone, as
-    cross-validation does.
+    A query whose class leads or trails by less than rounding is scored alone, as cross-validation
+    does.
     """
     device = resolve_device(clf.device)
     codes = np.unique(y, return_inverse=True)[1]
@@ -263,24 +263,25 @@ def _accuracies(
             clf.fit(embeddings[support], y[support]).head_.to(device)
             score = clf._episode_scorer(on_device(embeddings, device))
         for start in range(0, len(chunk), a_step):
-            rows = chunk[start : start + a_step]
+            episode_rows = chunk[start : start + a_step]
+            rows = torch.from_numpy(episode_rows).to(device)
             with torch.inference_mode():
-                parts = torch.from_numpy(rows).to(device).tensor_split([n_shot], dim=2)
-                leads, near_ties = _leads(*score(parts[0], parts[1].flatten(1)))
-            accuracies = (leads > 0).sum((1, 2)).cpu().numpy() / len(own)
-            for i in near_ties.flatten(1).any(1).nonzero()[:, 0].tolist():
-                support, queries = (embeddings[part] for part in np.split(rows[i], [n_shot], 1))
-                clf._enrol(support.reshape(n_way * n_shot, -1), labels, None)
-                scores = clf._score_embeddings(queries.reshape(len(own), -1))
-                accuracies[i] = (scores.argmax(axis=1) == own).mean()
+                scores, error = score(rows[:, :, :n_shot], rows[:, :, n_shot:].flatten(1))
+                leads, near_ties = _leads(scores, error)
+            right, unsure = (leads > 0).cpu().numpy(), near_ties.cpu().numpy()
+            for i in unsure.any(1).nonzero()[0]:
+                support, queries = np.split(episode_rows[i], [n_shot], axis=1)
+                clf._enrol(embeddings[support.ravel()], labels, None)
+                of_unsure = clf._score_embeddings(embeddings[queries.ravel()[unsure[i]]])
+                right[i, unsure[i]] = of_unsure.argmax(axis=1) == own[unsure[i]]
             bar.update(len(rows))
-            yield accuracies
+            yield right.mean(axis=1)
 
 
 def _leads(scores: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
     """How much the score of a query's own class leads the best other one, and near ties.
 
-    Both of shape (n_episodes, n_query, n_way), for scores (n_episodes, n_way, n_queries) with an
+    Both of shape (n_episodes, n_queries), for scores (n_episodes, n_way, n_queries) with an
     error (n_episodes, n_queries); `scores` is overwritten.
     """
     n_way = scores.shape[1]
@@ -288,5 +289,5 @@ def _leads(scores: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
     own = scores.diagonal(dim1=1, dim2=2)
     own_scores = own.clone()
     own.fill_(-torch.inf)
-    leads = own_scores - scores.amax(1).mT
-    return leads, ~(leads.abs() > 2 * error.unflatten(1, (n_way, -1)).mT)
+    leads = (own_scores.mT - scores.amax(1)).flatten(1)
+    return leads, ~(leads.abs() > 2 * error)

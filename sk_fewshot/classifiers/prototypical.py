@@ -180,11 +180,13 @@ class PrototypicalClassifier(OneRowAClass):
         products = InnerProducts(self.metric, embeddings)
         factors = products.queries(embeddings)  # (n_samples, d)
         lengths = factors.norm(dim=1)
+        left = factors.new_empty(0)  # keeps its memory from step to step
 
         def score(support, queries):
             prototypes = take_rows(embeddings, support).double().mean(2)
             rows, offsets = products.rows(prototypes)
-            scores = torch.baddbmm(offsets.unsqueeze(-1), rows, take_rows(factors, queries).mT)
+            torch.index_select(factors, 0, queries.flatten(), out=left.resize_(0))
+            scores = torch.baddbmm(offsets.unsqueeze(-1), rows, left.unflatten(0, queries.shape).mT)
             largest = rows.norm(dim=-1).amax(-1, keepdim=True)
             return scores, products.error(lengths[queries], largest)
 
