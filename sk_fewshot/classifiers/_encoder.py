@@ -60,9 +60,12 @@ def warn_if_fitted(encoder: BaseEstimator) -> None:
 
 
 def encoder_input(encoder: BaseEstimator, X):
-    """Return X in a form that the encoder takes: images are flattened for those that don't."""
+    """Return X in a form that the encoder takes: images are flattened for those that don't.
+
+    Text, rows and DataFrames are the encoder's to judge.
+    """
     X = as_array(X)
-    if n_dimensions(X) <= 2 or get_tags(encoder).input_tags.three_d_array:
+    if n_dimensions(X) <= 2 or _takes_images(encoder):
         return X
     X = np.asarray(X)
     return X.reshape(len(X), -1)
@@ -81,7 +84,12 @@ def encode_examples(encoder: BaseEstimator, X) -> np.ndarray:
     ValueError, TypeError
         If the encoder does not return a dense array (n_samples, embedding_dim) of finite numbers.
     """
-    embeddings = np.asarray(encoder.transform(encoder_input(encoder, X)))
+    embeddings = as_array(encoder.transform(encoder_input(encoder, X)))
+    if n_dimensions(embeddings) != 2:
+        raise ValueError(
+            "encoder.transform(X) must have shape (n_samples, embedding_dim), got shape "
+            f"{np.shape(embeddings)}."
+        )
     return check_array(
         embeddings,
         dtype=[np.float64, np.float32],
@@ -113,6 +121,16 @@ def last_step(encoder: BaseEstimator | str) -> BaseEstimator | str:
     while isinstance(encoder, FrozenEstimator | Pipeline):
         encoder = encoder.estimator if isinstance(encoder, FrozenEstimator) else encoder[-1]
     return encoder
+
+
+def _takes_images(encoder: BaseEstimator) -> bool:
+    """Whether an encoder, within any freezing and at the start of a Pipeline, takes images."""
+    while isinstance(encoder, FrozenEstimator | Pipeline):
+        encoder = encoder.estimator if isinstance(encoder, FrozenEstimator) else encoder[0]
+    if not isinstance(encoder, BaseEstimator):  # "passthrough" in a Pipeline
+        return False
+    tags = get_tags(encoder)
+    return tags.no_validation or tags.input_tags.three_d_array
 
 
 def learned_head(encoder: BaseEstimator | str) -> nn.Module | None:

@@ -20,17 +20,20 @@ def check_pairs(X) -> NDArray:
     Raises
     ------
     ValueError
-        If X does not have shape (n_pairs, 2, ...), or is empty.
+        If X does not have shape (n_pairs, 2, ...), with further dimensions unless it holds text, or
+        is empty.
     """
-    shape = np.shape(as_array(X))
-    if len(shape) < 3 or shape[1] != 2:
+    pairs, shape = np.asarray(as_array(X)), np.shape(as_array(X))
+    of_text = len(shape) == 2 and pairs.size > 0 and isinstance(pairs.flat[0], str)
+    if len(shape) < 3 - of_text or shape[1] != 2:
         raise ValueError(
             "X must hold pairs of examples and have shape (n_pairs, 2, n_features), "
-            f"(n_pairs, 2, H, W) or (n_pairs, 2, C, H, W), got shape {shape}."
+            "(n_pairs, 2, H, W) or (n_pairs, 2, C, H, W), or (n_pairs, 2) where they are text, got "
+            f"shape {shape}."
         )
     if 0 in shape:
         raise ValueError(f"X must not be empty, got shape {shape}.")
-    return np.asarray(as_array(X))
+    return pairs
 
 
 def members(pairs: NDArray) -> NDArray:

@@ -169,7 +169,7 @@ class PairClassifier(LinksToDocs, MetaFit, ClassifierMixin, BaseEstimator):
         ----------
         X : array-like of shape (n_pairs, 2, n_features), (n_pairs, 2, H, W) or \
                 (n_pairs, 2, C, H, W)
-            Pairs of examples.
+            Pairs of examples; of text, (n_pairs, 2), for an encoder that takes text.
         y : array-like of shape (n_pairs,)
             1 or True where both are of the same class, 0 or False where not.
 
