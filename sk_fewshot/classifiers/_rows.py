@@ -1,6 +1,8 @@
-"""Arrays with a row for each class, that grow without a copy at each step."""
+"""Arrays with a row for each class or example: how they grow, and whether they lie in a file."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +47,14 @@ def updated_rows(
     result = np.insert(rows, inserted, values[~replaced], axis=0)
     result[at[replaced]] = values[replaced]
     return result
+
+
+def is_mapped(rows: NDArray) -> bool:
+    """Whether rows lie in a file: they are a memory map or a view of one."""
+    base: Any = rows
+    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
+        base = base.base
+    return isinstance(base, np.memmap)
 
 
 def _buffer(rows: NDArray) -> NDArray | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sk_fewshot._device import on_device, resolve_device
 from sk_fewshot.classifiers._base import BaseFewShotClassifier
+from sk_fewshot.classifiers._rows import is_mapped
 
 Arrays = NDArray | tuple[NDArray, ...]
 
@@ -19,7 +20,7 @@ class SupportSetClassifier(BaseFewShotClassifier):
     """Keeps the support embeddings, sorted, and what the head makes of them (`enrol`).
 
     Sorting makes everything after it bitwise independent of the order of the rows, and of whether
-    they came at once or one by one.
+    they came at once or one by one. A memory map whose rows come class by class is kept as it is.
     """
 
     support_embeddings_: NDArray
@@ -32,7 +33,9 @@ class SupportSetClassifier(BaseFewShotClassifier):
             known = np.delete(np.arange(len(self.classes_)), new)  # codes of those before
             embeddings = np.concatenate([self.support_embeddings_, embeddings])
             codes = np.concatenate([known[self.support_codes_], codes])
-        self._keep(*sorted_support(embeddings, codes))
+        if not (is_mapped(embeddings) and (np.diff(codes) >= 0).all()):
+            embeddings, codes = sorted_support(embeddings, codes)
+        self._keep(embeddings, codes)
 
     def _forget(self, code):
         kept = self.support_codes_ != code
@@ -48,7 +51,9 @@ class SupportSetClassifier(BaseFewShotClassifier):
         if isinstance(state, Tensor):
             self._state = state.cpu().numpy()
         else:
-            self._state = tuple(part.cpu().numpy() for part in state)
+            self._state = tuple(
+                embeddings if part is support else part.cpu().numpy() for part in state
+            )
 
     def _score(self, queries):
         dtype = torch.from_dlpack(self.support_embeddings_[:0]).dtype

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from sk_fewshot._inner_products import InnerProducts
 from sk_fewshot.classifiers._base import METRIC_CONSTRAINTS, take_rows
 from sk_fewshot.classifiers._encoder import learned_head
 from sk_fewshot.classifiers._gallery import OneRowAClass
-from sk_fewshot.classifiers._rows import updated_rows
+from sk_fewshot.classifiers._rows import is_mapped, updated_rows
 from sk_fewshot.heads import PrototypicalHead
 from sk_fewshot.transformers import PrototypicalTransformer
 
@@ -102,7 +102,7 @@ class PrototypicalClassifier(OneRowAClass):
 
     head_: PrototypicalHead
     class_counts_: NDArray[np.intp]
-    _sums: NDArray[np.float64]
+    _sums: Any  # float64 (n_classes, d), or None while the prototypes are rows of a file
 
     def __init__(
         self,
@@ -136,12 +136,16 @@ class PrototypicalClassifier(OneRowAClass):
         return PrototypicalHead(self.metric, self.temperature)
 
     def _enrol(self, embeddings, codes, new):
+        if new is None and is_mapped(embeddings) and np.array_equal(codes, np.arange(len(codes))):
+            self._sums, self.prototypes_, self.class_counts_ = None, embeddings, np.ones_like(codes)
+            return
         touched, own = np.unique(codes, return_inverse=True)  # the classes of these rows
         rows, counts = embeddings.astype(np.float64), np.bincount(own)
         if new is None:
             self._sums, self.class_counts_ = _sums_by_class(rows, own), counts
             self.prototypes_ = self._means(embeddings.dtype)
             return
+        self._load()
         dtype = np.result_type(self.prototypes_, embeddings)
         if dtype != self.prototypes_.dtype:
             self.prototypes_ = self._means(dtype)
@@ -160,8 +164,15 @@ class PrototypicalClassifier(OneRowAClass):
             setattr(self, name, updated_rows(before, touched, of_touched, met))
 
     def _forget(self, code):
+        self._load()
         for name in ("_sums", "prototypes_", "class_counts_"):
             setattr(self, name, np.delete(getattr(self, name), code, axis=0))
+
+    def _load(self) -> None:
+        """Read prototypes that lie in a file, before they change."""
+        if self._sums is None:
+            self._sums = self.prototypes_.astype(np.float64)
+            self.prototypes_ = self._means(self.prototypes_.dtype)
 
     def _means(self, dtype) -> NDArray:
         return (self._sums / self.class_counts_[:, None]).astype(dtype)
