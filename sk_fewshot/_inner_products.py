@@ -36,7 +36,7 @@ class InnerProducts:
         self._centre = centre if self._euclidean else torch.zeros_like(centre)
         # the rounding of d additions grows as the square root of d (Higham and Mary, "A new
         # approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 2019)
-        self._rounding_of_sums = 0.5 * len(centre) ** 0.5
+        self._rounding_of_sums = 0.5 * len(centre) ** 0.5 + 1
 
     @staticmethod
     def rank(metric: Metric) -> bool:
@@ -47,10 +47,14 @@ class InnerProducts:
         """Return queries (..., d) as the left factors of the products."""
         return (x - self._centre.to(x.dtype)).float()
 
-    def rows(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return rows (..., d) as the right factors, and what is added to their products (...)."""
+    def rows(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return rows (..., d) as the right factors, what is added to their products, lengths.
+
+        The latter two are (...).
+        """
         y = (unit(y) if self._cosine else y - self._centre.to(y.dtype)).float()
-        return y, y.square().sum(-1) * (-0.5 if self._euclidean else 0.0)
+        lengths = y.norm(dim=-1)
+        return y, lengths.square() * (-0.5 if self._euclidean else 0.0), lengths
 
     def error(self, query_norms: Tensor, largest_row: Tensor) -> Tensor:
         """Bound what a score and the distance itself, in float32, may be wrong by.

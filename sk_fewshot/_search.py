@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil, log2
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ Similarity = Callable[[Tensor, Tensor], Tensor]
 _QUERIES = 1024  # a block
 _QUERIES_BY_SIMILARITY = 64  # a block where scores may take memory for each of the d numbers
 _ROWS = 512  # a chunk: with a block of queries 2 MB of scores, which stay in the cache
+_BLOCK = 32  # rows of which only the best score is kept, or more where that
+_MAXIMA = 2**23  # makes more than these: 32 MB
+_VISITED_ROWS = 2048  # looked into at once
 _PAIRS = 2**14  # of a query and a row, scored exactly at once
 
 
@@ -28,7 +32,7 @@ def nearest(
     Exact: equal to sorting ``similarity(queries, rows)``, of equal rows the first one first.
 
     Where inner products rank as the metric does, a first pass in float32 keeps only the largest
-    score in each chunk of rows; only chunks whose largest score comes within rounding of the k-th
+    score in each block of rows; only blocks whose largest score comes within rounding of the k-th
     best are looked into, and what is found there is scored by `similarity`.
 
     Parameters
@@ -98,28 +102,39 @@ def _by_products(
     queries: Tensor, rows: Tensor, k: int, products: InnerProducts, similarity: Similarity
 ) -> tuple[Tensor, Tensor]:
     factors = products.queries(queries)
+    scores = factors.new_empty(_ROWS, len(queries))
+    size = _block_size(len(rows) * len(queries))
     chunks = rows.split(_ROWS)
-    maxima = factors.new_empty(len(chunks), len(queries))
-    scores = factors.new_empty(len(queries), _ROWS)
+    maxima = factors.new_empty(len(chunks), _ROWS // size, len(queries))
     longest = factors.new_zeros(())
     for chunk, largest in zip(chunks, maxima, strict=True):
-        right, offsets = products.rows(chunk)
-        longest = torch.maximum(longest, right.norm(dim=1).max())
-        torch.addmm(offsets, factors, right.mT, out=scores[:, : len(chunk)])
-        torch.amax(scores[:, : len(chunk)], 1, out=largest)
+        right, offsets, lengths = products.rows(chunk)
+        longest = torch.maximum(longest, lengths.max())
+        torch.addmm(offsets.unsqueeze(1), right, factors.mT, out=scores[: len(chunk)])
+        if len(chunk) < _ROWS:
+            scores[len(chunk) :] = -torch.inf
+        torch.amax(scores.unflatten(0, (-1, size)), 1, out=largest)
+    maxima = maxima.flatten(0, 1)[: ceil(len(rows) / size)]  # (n_blocks, n_queries)
 
     # at least k rows score as high as the k-th largest of the maxima
-    kth = maxima.topk(k, dim=0).values[-1] if k <= len(chunks) else -torch.inf
+    kth = maxima.mT.contiguous().topk(k).values[:, -1] if k <= len(maxima) else -torch.inf
     least = kth - 2 * products.error(factors.norm(dim=1), longest)  # (n_queries,)
-    of_chunk, of_query = (~(maxima < least)).nonzero(as_tuple=True)
-    visited, n_queries = of_chunk.unique_consecutive(return_counts=True)
+    within = torch.arange(size, device=rows.device)
     best = _BestPairs(queries, rows, k, similarity)
-    for i, inside in zip(visited.tolist(), of_query.split(n_queries.tolist()), strict=True):
-        right, offsets = products.rows(chunks[i])
-        scores = torch.addmm(offsets, factors[inside], right.mT)
-        query, row = (~(scores < least[inside, None])).nonzero(as_tuple=True)
-        best.add(inside[query], row + i * _ROWS)
+    for visited in (~(maxima < least)).nonzero().split(_VISITED_ROWS // size):
+        block, query = visited.unbind(1)
+        row = block.unsqueeze(1) * size + within  # (n_visited, size)
+        candidates = rows.index_select(0, row.flatten().clamp(max=len(rows) - 1))
+        right, offsets, _ = products.rows(candidates.unflatten(0, row.shape))
+        scores = torch.baddbmm(offsets.unsqueeze(2), right, factors[query].unsqueeze(2)).squeeze(2)
+        near = ~(scores < least[query].unsqueeze(1)) & (row < len(rows))
+        best.add(query.unsqueeze(1).expand_as(row)[near], row[near])
     return best.finish()
+
+
+def _block_size(n_scores: int) -> int:
+    """Rows of which the first pass keeps only the best score: a power of two, at most _ROWS."""
+    return min(max(_BLOCK, 2 ** ceil(log2(n_scores / _MAXIMA))), _ROWS)
 
 
 class _BestPairs:

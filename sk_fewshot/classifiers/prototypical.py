@@ -195,11 +195,10 @@ class PrototypicalClassifier(OneRowAClass):
 
         def score(support, queries):
             prototypes = take_rows(embeddings, support).double().mean(2)
-            rows, offsets = products.rows(prototypes)
+            rows, offsets, row_lengths = products.rows(prototypes)
             torch.index_select(factors, 0, queries.flatten(), out=left.resize_(0))
             scores = torch.baddbmm(offsets.unsqueeze(-1), rows, left.unflatten(0, queries.shape).mT)
-            largest = rows.norm(dim=-1).amax(-1, keepdim=True)
-            return scores, products.error(lengths[queries], largest)
+            return scores, products.error(lengths[queries], row_lengths.amax(-1, keepdim=True))
 
         return score
 
