@@ -43,7 +43,8 @@ class Workers:
         ImportError
             If Accelerate is asked for and not installed.
         ValueError
-            If the device is unknown or not there.
+            If the device is unknown or not there, or Accelerate is to accumulate gradients, of
+            which skorch's net would drop all but the last.
         """
         if device != "accelerate":
             return cls(resolve_device(device))
@@ -55,6 +56,11 @@ class Workers:
                 'pip install "sk-fewshot[distributed]".'
             ) from error
         accelerator = Accelerator()
+        if (steps := accelerator.gradient_accumulation_steps) != 1:
+            raise ValueError(
+                "device='accelerate' does not accumulate gradients, got "
+                f"gradient_accumulation_steps={steps}; start more processes, or make batches larger."
+            )
         rank, size = accelerator.process_index, accelerator.num_processes
         return cls(accelerator.device, rank, size, accelerator)
 

@@ -125,6 +125,13 @@ def test_another_number_of_processes_is_another_training(folder, trainings):
         trainings["accelerated"](**params, device="cpu", checkpoint=folder / "whole")
 
 
+def test_accumulated_gradients_are_refused(trainings, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "2")
+    with pytest.raises(ValueError, match="gradient_accumulation_steps=2"):
+        trainings["on_digits"]("accelerate")
+
+
 def test_without_accelerate_the_error_says_what_to_install(trainings, monkeypatch):
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(ImportError, match=r'pip install "sk-fewshot\[distributed\]"'):
