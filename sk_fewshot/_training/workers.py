@@ -58,8 +58,8 @@ class Workers:
         accelerator = Accelerator()
         if (steps := accelerator.gradient_accumulation_steps) != 1:
             raise ValueError(
-                "device='accelerate' does not accumulate gradients, got "
-                f"gradient_accumulation_steps={steps}; start more processes, or make batches larger."
+                f"device='accelerate' takes no gradient_accumulation_steps={steps}: start more "
+                "processes, or make batches larger."
             )
         rank, size = accelerator.process_index, accelerator.num_processes
         return cls(accelerator.device, rank, size, accelerator)
