@@ -269,7 +269,7 @@ def _accuracies(
                 scores, error = score(rows[:, :, :n_shot], rows[:, :, n_shot:].flatten(1))
                 leads, near_ties = _leads(scores, error)
             right, unsure = (leads > 0).cpu().numpy(), near_ties.cpu().numpy()
-            for i in unsure.any(1).nonzero()[0]:
+            for i in np.flatnonzero(unsure.any(axis=1)):
                 support, queries = np.split(episode_rows[i], [n_shot], axis=1)
                 clf._enrol(embeddings[support.ravel()], labels, None)
                 of_unsure = clf._score_embeddings(embeddings[queries.ravel()[unsure[i]]])

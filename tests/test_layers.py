@@ -23,6 +23,7 @@ LAYERS = [
     {"distances", "episodes"},
     {"_inner_products"},
     {"_search"},
+    {"_approximate"},
     {"encoders", "augmentation", "heads"},
     {"losses"},
     {"_training"},

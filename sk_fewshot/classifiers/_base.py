@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
-from numbers import Real
 from typing import ClassVar, Self
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
 from sklearn.utils import assert_all_finite, column_or_1d
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from torch import Tensor, nn
@@ -32,16 +31,11 @@ from sk_fewshot.classifiers._encoder import (
 from sk_fewshot.classifiers._labels import index_of, merge
 from sk_fewshot.classifiers._meta_fit import MetaFit
 from sk_fewshot.classifiers._open_set import OpenSet
-from sk_fewshot.distances import METRICS
 
 _CHUNK = 64  # queries scored at once
 _ROUNDING = 1e-5  # of scores in float32 that are computed in another order
 
 EpisodeScore = tuple[Tensor, Tensor]
-METRIC_CONSTRAINTS: dict[str, list] = {
-    "metric": [StrOptions(set(METRICS)), callable],
-    "temperature": [Interval(Real, 0, None, closed="neither"), None],
-}
 
 
 class BaseFewShotClassifier(
@@ -139,8 +133,8 @@ class BaseFewShotClassifier(
             self.encoder_ = self._fit_encoder(X, y)
             embeddings, y = self._embed_labelled(X, y, reset=True)
             self.classes_, codes = np.unique(y, return_inverse=True)
-            self._check_rejection()
             self.head_ = self._make_head(embeddings, codes)
+            self._check_settings()
             self._enrol(embeddings, codes, None)
         return self
 
@@ -173,7 +167,7 @@ class BaseFewShotClassifier(
             embeddings, y = self._embed_labelled(X, y, reset=False)
             labels, codes = np.unique(y, return_inverse=True)
             self.classes_, new = merge(self.classes_, labels)
-            self._check_rejection()
+            self._check_settings()
             self._enrol(embeddings, np.searchsorted(self.classes_, labels)[codes], new)
         return self
 
@@ -279,7 +273,8 @@ class BaseFewShotClassifier(
         self.head_.to(device)
         return apply_in_chunks(function, embeddings, chunk_size=_CHUNK, device=device)
 
-    def _check_rejection(self) -> None:
+    def _check_settings(self) -> None:
+        """Check parameters against the classes and the head."""
         if self.reject_below is not None:
             self._unknown_label()
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from numbers import Integral
+from numbers import Integral, Real
+from typing import ClassVar
 
 import torch
 from numpy.typing import NDArray
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from sk_fewshot._approximate import check_index, index_of, nearest_by_index
 from sk_fewshot._device import on_device, resolve_device
 from sk_fewshot._search import Similarity, log_sum_exp, nearest
 from sk_fewshot.classifiers._base import BaseFewShotClassifier
 from sk_fewshot.classifiers._support import SupportSetClassifier
-from sk_fewshot.distances import Metric, pairwise_distances
+from sk_fewshot.distances import METRICS, Metric, pairwise_distances
 from sk_fewshot.heads._metric import MetricHead
 
-LARGE = 1024  # rows: from here on the nearest is searched without all scores
+LARGE = 1024  # rows: from here on the nearest is searched without all scores, or by an index
 
 
 class GalleryClassifier(BaseFewShotClassifier):
@@ -26,7 +29,37 @@ class GalleryClassifier(BaseFewShotClassifier):
     A subclass says what the gallery is (`_gallery`); its head has a `metric` and a `similarity`.
     """
 
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseFewShotClassifier._parameter_constraints,
+        "metric": [StrOptions(set(METRICS)), callable],
+        "temperature": [Interval(Real, 0, None, closed="neither"), None],
+        "index": [StrOptions({"faiss"}), None],
+    }
+
     head_: MetricHead
+
+    def __init__(
+        self,
+        encoder,
+        *,
+        metric,
+        temperature,
+        index,
+        reject_below,
+        unknown_label,
+        device,
+        random_state,
+    ):
+        super().__init__(
+            encoder,
+            reject_below=reject_below,
+            unknown_label=unknown_label,
+            device=device,
+            random_state=random_state,
+        )
+        self.metric = metric
+        self.temperature = temperature
+        self.index = index
 
     @property
     @abstractmethod
@@ -36,7 +69,8 @@ class GalleryClassifier(BaseFewShotClassifier):
     def kneighbors(self, X, n_neighbors=5, return_distance=True):
         """Find the nearest enrolled embeddings.
 
-        Exact, and in memory that does not grow with n_queries times the number of embeddings.
+        Exact unless `index` is given, and in memory that does not grow with n_queries times the
+        number of embeddings.
 
         Parameters
         ----------
@@ -94,14 +128,21 @@ class GalleryClassifier(BaseFewShotClassifier):
             )
         queries, rows = self._on_device(embeddings)
         with torch.inference_mode():
-            scores, indices = nearest(
-                queries,
-                rows,
-                n_neighbors,
-                metric=self._metric,
-                similarity=similarity,
-            )
+            if self.index is not None and n_rows >= LARGE:
+                index = index_of(self, self._gallery, self._metric)
+                scores, indices = nearest_by_index(
+                    queries, rows, n_neighbors, index=index, similarity=similarity
+                )
+            else:
+                scores, indices = nearest(
+                    queries, rows, n_neighbors, metric=self._metric, similarity=similarity
+                )
         return scores.cpu().numpy(), indices.cpu().numpy()
+
+    def _check_settings(self):
+        super()._check_settings()
+        if self.index is not None:
+            check_index(self._metric)
 
     def _on_device(self, embeddings: NDArray) -> tuple[Tensor, Tensor]:
         device = resolve_device(self.device)

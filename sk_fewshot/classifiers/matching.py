@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from sk_fewshot._device import on_device
-from sk_fewshot.classifiers._base import METRIC_CONSTRAINTS
 from sk_fewshot.classifiers._encoder import learned_head
 from sk_fewshot.classifiers._gallery import OneRowAnExample
 from sk_fewshot.distances import pairwise_distances
@@ -43,6 +42,10 @@ class MatchingClassifier(OneRowAnExample):
     temperature : float or None, default=None
         Divides the distances before the softmax. None: what the encoder learned with this metric,
         otherwise 0.1 for "cosine" and 1 for the others.
+    index : {"faiss"} or None, default=None
+        "faiss": approximate search by FAISS in `kneighbors` where 1,024 embeddings or more are
+        enrolled. Its index is built at the first query after an enrolment, beside the estimator,
+        and is not copied or saved with it. Not for "manhattan" and callables. None: exact search.
     reject_below : float or None, default=None
         Open set: `predict` labels queries whose `score_samples` is under it as `unknown_label`.
         None: every query gets a known class. `calibrate_rejection` chooses it.
@@ -94,10 +97,6 @@ class MatchingClassifier(OneRowAnExample):
     True
     """
 
-    _parameter_constraints: ClassVar[dict] = {
-        **OneRowAnExample._parameter_constraints,
-        **METRIC_CONSTRAINTS,
-    }
     _default_encoder: ClassVar = MatchingTransformer
 
     head_: MatchingHead
@@ -108,6 +107,7 @@ class MatchingClassifier(OneRowAnExample):
         *,
         metric="cosine",
         temperature=None,
+        index=None,
         reject_below=None,
         unknown_label=None,
         device="auto",
@@ -115,13 +115,14 @@ class MatchingClassifier(OneRowAnExample):
     ):
         super().__init__(
             encoder,
+            metric=metric,
+            temperature=temperature,
+            index=index,
             reject_below=reject_below,
             unknown_label=unknown_label,
             device=device,
             random_state=random_state,
         )
-        self.metric = metric
-        self.temperature = temperature
 
     def _make_head(self, embeddings, codes):
         learned = learned_head(self.encoder_)

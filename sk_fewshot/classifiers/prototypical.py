@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from sk_fewshot._inner_products import InnerProducts
-from sk_fewshot.classifiers._base import METRIC_CONSTRAINTS, take_rows
+from sk_fewshot.classifiers._base import take_rows
 from sk_fewshot.classifiers._encoder import learned_head
 from sk_fewshot.classifiers._gallery import OneRowAClass
 from sk_fewshot.classifiers._rows import is_mapped, updated_rows
@@ -41,6 +41,11 @@ class PrototypicalClassifier(OneRowAClass):
     temperature : float or None, default=None
         Divides the distances before the softmax. None: what the encoder learned with this metric,
         otherwise 0.1 for "cosine" and 1 for the others.
+    index : {"faiss"} or None, default=None
+        "faiss": approximate search by FAISS in `predict`, `predict_top_k` and `kneighbors` where
+        1,024 embeddings or more are enrolled. Its index is built at the first query after an
+        enrolment, beside the estimator, and is not copied or saved with it. Not for "manhattan" and
+        callables. None: exact search.
     reject_below : float or None, default=None
         Open set: `predict` labels queries whose `score_samples` is under it as `unknown_label`.
         None: every query gets a known class. `calibrate_rejection` chooses it.
@@ -94,10 +99,6 @@ class PrototypicalClassifier(OneRowAClass):
     True
     """
 
-    _parameter_constraints: ClassVar[dict] = {
-        **OneRowAClass._parameter_constraints,
-        **METRIC_CONSTRAINTS,
-    }
     _default_encoder: ClassVar = PrototypicalTransformer
 
     head_: PrototypicalHead
@@ -110,6 +111,7 @@ class PrototypicalClassifier(OneRowAClass):
         *,
         metric="sqeuclidean",
         temperature=None,
+        index=None,
         reject_below=None,
         unknown_label=None,
         device="auto",
@@ -117,13 +119,14 @@ class PrototypicalClassifier(OneRowAClass):
     ):
         super().__init__(
             encoder,
+            metric=metric,
+            temperature=temperature,
+            index=index,
             reject_below=reject_below,
             unknown_label=unknown_label,
             device=device,
             random_state=random_state,
         )
-        self.metric = metric
-        self.temperature = temperature
 
     def _make_head(self, embeddings, codes):
         learned = learned_head(self.encoder_)

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from sk_fewshot.classifiers._base import METRIC_CONSTRAINTS
 from sk_fewshot.classifiers._encoder import learned_head
 from sk_fewshot.classifiers._gallery import OneRowAnExample
 from sk_fewshot.classifiers._support import (
@@ -47,6 +46,11 @@ class SiameseClassifier(OneRowAnExample):
     temperature : float or None, default=None
         Divides the distances, or the logits of p(same). None: 0.1 for "cosine" and 1 for the
         others.
+    index : {"faiss"} or None, default=None
+        "faiss": approximate search by FAISS in `predict` and `kneighbors` where 1,024 embeddings or
+        more are enrolled. Its index is built at the first query after an enrolment, beside the
+        estimator, and is not copied or saved with it. Not for "manhattan" and callables. None:
+        exact search.
     reject_below : float or None, default=None
         Open set: `predict` labels queries whose `score_samples` is under it as `unknown_label`.
         None: every query gets a known class. `calibrate_rejection` chooses it.
@@ -102,8 +106,7 @@ class SiameseClassifier(OneRowAnExample):
 
     _parameter_constraints: ClassVar[dict] = {
         **OneRowAnExample._parameter_constraints,
-        **METRIC_CONSTRAINTS,
-        "metric": [*METRIC_CONSTRAINTS["metric"], None],
+        "metric": [*OneRowAnExample._parameter_constraints["metric"], None],
     }
     _default_encoder: ClassVar = SiameseTransformer
 
@@ -115,6 +118,7 @@ class SiameseClassifier(OneRowAnExample):
         *,
         metric=None,
         temperature=None,
+        index=None,
         reject_below=None,
         unknown_label=None,
         device="auto",
@@ -122,13 +126,14 @@ class SiameseClassifier(OneRowAnExample):
     ):
         super().__init__(
             encoder,
+            metric=metric,
+            temperature=temperature,
+            index=index,
             reject_below=reject_below,
             unknown_label=unknown_label,
             device=device,
             random_state=random_state,
         )
-        self.metric = metric
-        self.temperature = temperature
 
     def _learns_head(self, encoder):
         return self.metric is None and not isinstance(learned_head(encoder), SiameseHead)
