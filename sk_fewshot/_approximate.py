@@ -16,14 +16,15 @@ from sk_fewshot.distances import METRICS, Metric, unit
 
 _QUERIES = 1024  # a block
 _ROWS = 2**16  # cast and added at once
-_ROWS_A_LIST = 128  # that the lists are learned from
+_LEAST_A_LIST = 39  # rows, or FAISS warns
+_ROWS_A_LIST = 64  # that the lists are learned from, in large galleries
 
 
 class ApproximateIndex:
     """Rows in inverted lists, of which a search visits those nearest to the query.
 
-    Of n rows there are sqrt(n) lists, and a search visits the square root of their number. It
-    holds its own copy of the rows, in float32.
+    Of n rows there are 4 sqrt(n) lists, and a search visits half the square root of their number,
+    8 at least. It holds its own copy of the rows, in float32.
 
     Parameters
     ----------
@@ -35,14 +36,16 @@ class ApproximateIndex:
         faiss = load_faiss()
         self._cosine = metric == "cosine"
         products = metric in ("cosine", "dot")
-        self._n_lists = round(len(rows) ** 0.5)
+        self._n_lists = min(round(4 * len(rows) ** 0.5), len(rows) // _LEAST_A_LIST)
         self._index = faiss.index_factory(
             rows.shape[1],
             f"IVF{self._n_lists},Flat",
             faiss.METRIC_INNER_PRODUCT if products else faiss.METRIC_L2,
         )
-        self._index.nprobe = round(self._n_lists**0.5)
-        self._index.train(self._points(rows[:: 1 + len(rows) // (_ROWS_A_LIST * self._n_lists)]))
+        self._index.nprobe = max(8, round(self._n_lists**0.5 / 2))
+        self._index.train(
+            self._points(rows[:: max(1, len(rows) // (_ROWS_A_LIST * self._n_lists))])
+        )
         for start in range(0, len(rows), _ROWS):
             self._index.add(self._points(rows[start : start + _ROWS]))
 
