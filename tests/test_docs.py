@@ -6,7 +6,6 @@ import pkgutil
 import re
 import textwrap
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import matplotlib
@@ -87,7 +86,7 @@ PEERS = {  # and whether their code can run here
     "timm": can_import("timm"),
     "tensorboard": can_import("tensorboard"),
     "sentence_transformers": False,  # it would fetch a model
-    "easyfsl": bool(find_spec("torchvision")),
+    "easyfsl": can_import("easyfsl"),
     "metric_learn": can_import("metric_learn"),
 }
 
