@@ -134,7 +134,7 @@ def _by_products(
 
 def _block_size(n_scores: int) -> int:
     """Rows of which the first pass keeps only the best score: a power of two, at most _ROWS."""
-    return min(max(_BLOCK, 2 ** ceil(log2(n_scores / _MAXIMA))), _ROWS)
+    return min(max(_BLOCK, 2 ** ceil(log2(max(n_scores, 1) / _MAXIMA))), _ROWS)
 
 
 class _BestPairs:
