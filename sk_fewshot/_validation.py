@@ -211,9 +211,9 @@ def as_array(X):
 
 
 def n_dimensions(X) -> int:
-    """Number of dimensions of an array, or the depth of nested lists."""
-    if hasattr(X, "ndim"):
-        return X.ndim
+    """Number of dimensions of an array or a table, or the depth of nested lists."""
+    if hasattr(X, "shape"):
+        return len(X.shape)
     return 1 + n_dimensions(X[0]) if isinstance(X, list | tuple) and X else 0
 
 
