@@ -86,7 +86,7 @@ PEERS = {  # and whether their code can run here
     "timm": can_import("timm"),
     "tensorboard": can_import("tensorboard"),
     "sentence_transformers": False,  # it would fetch a model
-    "easyfsl": can_import("easyfsl"),
+    "easyfsl": can_import("easyfsl.methods"),
     "metric_learn": can_import("metric_learn"),
 }
 
