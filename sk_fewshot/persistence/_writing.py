@@ -52,7 +52,7 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
         ``FrozenEstimator``, ``Pipeline`` (without `memory`), ``StandardScaler``, ``MinMaxScaler``,
         ``Normalizer`` or ``PCA``. Classes and functions of your own in `module`, `metric` or
         `augment` are saved by their qualified name, to be given to :func:`load`. A module given as
-        an instance must be this package's or made of common layers of torch.
+        an instance must be this package's or made of common layers of torch, a loss this package's.
     path : str or path-like
         Replaced at once, by `os.replace`, or on failure left as it was. Its folder must exist.
 
@@ -180,7 +180,9 @@ class _Writer:
             node = {"object": self._object(value, where)}
         else:
             hint = ""
-            if isinstance(value, nn.Module):
+            if ".loss" in where:
+                hint = " Pickle and joblib keep a loss of your own."
+            elif isinstance(value, nn.Module):
                 hint = " Give the module's class, and its arguments by module_params."
             raise TypeError(
                 f"{where} cannot be saved: {type(value).__qualname__} is none of the classes that "
