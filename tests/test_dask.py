@@ -62,18 +62,17 @@ def test_work_goes_to_both_workers(clf, novel):
     assert os.getpid() not in scores
 
 
-@pytest.mark.parametrize("n_jobs", [None, 2])
-def test_episode_scores_are_the_local_ones(clf, novel, n_jobs):
-    params = {"n_episodes": 8, "scoring": "neg_log_loss", "random_state": 0}
+def test_episode_scores_are_the_local_ones(clf, novel):
+    params = {"n_episodes": 4, "scoring": "neg_log_loss", "random_state": 0}
     expected = episode_score(clf, *novel, **params).scores
     with joblib.parallel_config(backend="dask"):
-        scores = episode_score(clf, *novel, **params, n_jobs=n_jobs).scores
+        scores = episode_score(clf, *novel, **params, n_jobs=2).scores
     np.testing.assert_array_equal(scores, expected)
 
 
 def test_grid_search_over_a_frozen_encoder_is_the_local_one(clf, novel):
-    grid = {"metric": ["sqeuclidean", "cosine"], "temperature": [0.1, 1]}
-    episodes = EpisodeSplit(n_episodes=3, random_state=0)
+    grid = {"metric": ["sqeuclidean", "cosine"]}
+    episodes = EpisodeSplit(n_episodes=2, random_state=0)
     search = GridSearchCV(clf, grid, scoring="neg_log_loss", cv=episodes)
     expected = search.fit(*novel)
     means, best = expected.cv_results_["mean_test_score"], expected.predict_proba(novel[0])
@@ -81,15 +80,3 @@ def test_grid_search_over_a_frozen_encoder_is_the_local_one(clf, novel):
         search.fit(*novel)
     np.testing.assert_array_equal(search.cv_results_["mean_test_score"], means)
     np.testing.assert_array_equal(search.predict_proba(novel[0]), best)
-
-
-def test_encoders_are_trained_on_the_workers(digits):
-    images, y = digits
-    encoder = PrototypicalTransformer(max_epochs=1, batches_per_epoch=2, random_state=0)
-    clf = PrototypicalClassifier(encoder)
-    episodes = EpisodeSplit(n_way=3, n_shot=10, n_query=5, n_episodes=1, random_state=0)
-    search = GridSearchCV(clf, {"encoder__lr": [1e-4, 1e-2]}, scoring="neg_log_loss", cv=episodes)
-    expected = search.set_params(refit=False).fit(images, y).cv_results_["mean_test_score"]
-    with joblib.parallel_config(backend="dask"):
-        scores = search.fit(images, y).cv_results_["mean_test_score"]
-    np.testing.assert_array_equal(scores, expected)

@@ -66,13 +66,13 @@ def test_a_gallery_need_not_fit_into_memory(large, queries, name):
             np.array(large)
         clf.fit(large, y)
         distances, indices = clf.kneighbors(queries, 3)
-        predicted = clf.predict(queries)
+        if name != "matching":  # whose predict takes a second
+            predicted = clf.predict(queries)
+            np.testing.assert_array_equal(predicted, y[::40_000])
         if name == "prototypical":
             np.testing.assert_array_equal(clf.predict_top_k(queries, 1)[0][:, 0], predicted)
     np.testing.assert_array_equal(indices[:, 0], np.arange(0, N_ROWS, 40_000))
     assert (np.diff(distances) > 0).all()
-    if name != "matching":  # which sums over all examples of a class
-        np.testing.assert_array_equal(predicted, y[::40_000])
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)

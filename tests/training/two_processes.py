@@ -1,5 +1,6 @@
 """The trainings of test_accelerate.py; as a script it runs them in two processes."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -114,6 +115,14 @@ def interrupted_and_resumed(**params):
     return accelerated(**params)
 
 
+def refusal_to_accumulate():
+    os.environ["ACCELERATE_GRADIENT_ACCUMULATION_STEPS"] = "2"
+    try:
+        accelerated()
+    except ValueError as error:
+        return str(error)
+
+
 def main(folder):
     eyes = NoisyEyes()
     impatient = EarlyStopping("train_loss", patience=2, threshold=10, threshold_mode="abs")
@@ -144,7 +153,7 @@ def main(folder):
         for name, encoder in fitted.items()
     }
     rank = fitted["digits"].net_.accelerator.process_index
-    torch.save((learned, eyes.seen, eyes.noise), folder / f"rank {rank}")
+    torch.save((learned, eyes.seen, eyes.noise, refusal_to_accumulate()), folder / f"rank {rank}")
     if rank == 0:
         save(fitted["digits"], folder / "digits")
 
