@@ -11,7 +11,12 @@ from torch import Tensor
 
 
 def apply_in_chunks(
-    function: Callable[[Tensor], Tensor], X: NDArray, *, chunk_size: int, device: torch.device
+    function: Callable[[Tensor], Tensor],
+    X: NDArray,
+    *,
+    chunk_size: int,
+    device: torch.device,
+    dtype: torch.dtype | None = None,
 ) -> NDArray:
     """Apply a row-wise function to all rows of X.
 
@@ -26,13 +31,20 @@ def apply_in_chunks(
     chunk_size : int
     device : torch.device
         Where the function computes.
+    dtype : torch.dtype or None, default=None
+        What X is cast to, a chunk at a time. None: its own type.
 
     Returns
     -------
     ndarray of shape (n, m)
     """
     n = len(X)
-    chunk = torch.zeros(chunk_size, *X.shape[1:], dtype=torch.from_dlpack(X[:0]).dtype)
+    chunk = torch.zeros(
+        chunk_size,
+        *X.shape[1:],
+        dtype=dtype or torch.from_dlpack(X[:0]).dtype,
+        pin_memory=device.type == "cuda",
+    )
     rows = chunk.numpy()
     results: NDArray | None = None
     with torch.inference_mode():
@@ -40,7 +52,7 @@ def apply_in_chunks(
             stop = min(start + chunk_size, n)
             rows[: stop - start] = X[start:stop]
             rows[stop - start :] = 0
-            result = function(chunk.to(device))[: stop - start].cpu().numpy()
+            result = function(chunk.to(device, non_blocking=True))[: stop - start].cpu().numpy()
             if results is None:
                 results = np.empty((n, *result.shape[1:]), dtype=result.dtype)
             results[start:stop] = result

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from torch import Tensor, nn
 
+from sk_fewshot._chunks import apply_in_chunks
 from sk_fewshot._device import resolve_device
 
 __all__ = ["encode"]
@@ -72,19 +73,14 @@ def encode(
     device = resolve_device(device)
     if chunk_size is None:
         chunk_size = (16 if X.ndim > 2 else 256) if device.type == "cpu" else 1024
-    n = len(X)
-    chunk = torch.zeros(chunk_size, *X.shape[1:], pin_memory=device.type == "cuda")
-    rows = chunk.numpy()
-    out = np.empty((n, 0), dtype=np.float32)
-    with torch.inference_mode(), np.errstate(over="ignore"):
-        for start in range(0, max(n, 1), chunk_size):
-            stop = min(start + chunk_size, n)
-            rows[: stop - start] = X[start:stop]
-            rows[stop - start :] = 0
-            embeddings = _checked(module, module(chunk.to(device, non_blocking=True)), chunk_size)
-            if start == 0:
-                out = np.empty((n, embeddings.shape[1]), dtype=np.float32)
-            torch.from_numpy(out[start:stop]).copy_(embeddings[: stop - start])
+
+    def embeddings(chunk: Tensor) -> Tensor:
+        return _checked(module, module(chunk), chunk_size).float()
+
+    with np.errstate(over="ignore"):
+        out = apply_in_chunks(
+            embeddings, X, chunk_size=chunk_size, device=device, dtype=torch.float32
+        )
     if not np.isfinite(out).all() and np.isfinite(X).all():
         raise ValueError(
             f"{type(module).__name__} returned infinite or missing values for finite input."
