@@ -61,7 +61,7 @@ class ApproximateIndex:
 
     def _points(self, rows: NDArray) -> NDArray[np.float32]:
         points = np.ascontiguousarray(rows, dtype=np.float32)
-        return unit(torch.from_numpy(points)).numpy() if self._cosine else points
+        return unit(torch.from_dlpack(points)).numpy() if self._cosine else points
 
 
 _Known = tuple[ReferenceType[NDArray], Metric, ApproximateIndex]
