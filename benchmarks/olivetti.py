@@ -7,8 +7,9 @@ People 0 to 19 are for training, 20 to 39 for the test. For each method, over th
 - 20-way 1-shot and 5-shot accuracy of the nearest prototype, over 1000 episodes.
 
 Faces are 32 x 32 and standardised one by one; half of the training faces are mirrored, and a face
-is embedded as the mean of itself and its mirror image. Next to the methods stand pixels and
-whitened principal components, of the 64 x 64 faces as they come and with the same preparation.
+is embedded as the mean of itself and its mirror image. "three of SphereFace" puts the embeddings of
+three networks side by side. Next to the methods stand pixels and whitened principal components, of
+the 64 x 64 faces as they come and with the same preparation.
 
 How the settings were chosen: ``--tune`` splits the training people into two halves of ten, trains
 on one half and scores the other, both ways round, and prints the mean scores of what was tried
@@ -33,6 +34,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.datasets import fetch_olivetti_faces
 from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import FeatureUnion
 from sklearn.preprocessing import FunctionTransformer
 
 from sk_fewshot import (
@@ -76,6 +78,10 @@ METHODS = {
     "Siamese": (SiameseTransformer(loss="bce", **PAIRS), "cosine"),
     "Triplet": (TripletTransformer(mining="hard", **PAIRS), "cosine"),
     "SphereFace": (SphereFaceTransformer(**PAIRS), "cosine"),
+    "three of SphereFace": (
+        FeatureUnion([(str(i), SphereFaceTransformer(**PAIRS)) for i in range(3)]),
+        "cosine",
+    ),
     "AM-Softmax": (AMSoftmaxTransformer(**PAIRS), "cosine"),
     "ArcFace": (ArcFaceTransformer(**PAIRS), "cosine"),
     "Prototypical": (
@@ -92,6 +98,12 @@ TRIED = [  # beside the setting chosen, with the shorter training and fewer clas
     ("PCA, 20 components", "whitened PCA", {"n_components": 20}),
     ("PCA, 40 components", "whitened PCA", {"n_components": 40}),
     ("PCA, 80 components", "whitened PCA", {}),
+    ("SphereFace", "SphereFace", BRIEF),
+    (
+        "  three networks",
+        "three of SphereFace",
+        {f"{i}__{name}": value for i in range(3) for name, value in BRIEF.items()},
+    ),
     ("AM-Softmax", "AM-Softmax", BRIEF),
     ("  24 epochs", "AM-Softmax", {**BRIEF, "max_epochs": 24}),
     ("  7 of each class", "AM-Softmax", SEVEN_EACH),
@@ -163,8 +175,8 @@ def fit_and_score(name: str, changes: dict, seed: int, train, test) -> list[floa
     """Scores on the people of `test`, and processor seconds of the training."""
     encoder, metric = METHODS[name]
     encoder = clone(encoder).set_params(**changes)
-    if "random_state" in encoder.get_params():
-        encoder.set_params(random_state=seed)
+    names = [name for name in encoder.get_params() if name.endswith("random_state")]
+    encoder.set_params(**{name: len(names) * seed + i for i, name in enumerate(names)})
     start = time.process_time()
     encoder = MirrorAveraged(encoder).fit(*train)
     seconds = time.process_time() - start
@@ -207,7 +219,8 @@ def main() -> None:
     finished = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
     for name in arguments.methods:
         rows = finished.setdefault(name, [])
-        n_seeds = N_SEEDS if hasattr(METHODS[name][0], "max_epochs") else 1
+        trained = any(param.endswith("max_epochs") for param in METHODS[name][0].get_params())
+        n_seeds = N_SEEDS if trained else 1
         for seed in range(len(rows), n_seeds):
             rows.append(fit_and_score(name, {}, seed, (X[train], y[train]), (X[~train], y[~train])))
             arguments.output.parent.mkdir(exist_ok=True)
