@@ -73,6 +73,15 @@ def test__episode_score__equals_cross_val_score_where_queries_tie(
     )
 
 
+@pytest.mark.parametrize("metric", ["sqeuclidean", "euclidean", "cosine", "dot"])
+def test__episode_score__rounds_prototypes_as_classifiers_do(metric):
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(20), 20)
+    X = rng.normal(size=(20, 4))[y] + 1.5 * rng.normal(size=(400, 4)) + 1e6  # float32 sees 1/16
+    clf = PrototypicalClassifier("passthrough", metric=metric)
+    assert_equal_scores(clf, X.astype(np.float32), y, n_shot=3)
+
+
 @pytest.mark.parametrize(
     "clf",
     [
