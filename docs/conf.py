@@ -1,6 +1,9 @@
 """How Sphinx builds the documentation: `make docs`."""
 
+import os
 import re
+
+os.environ["TQDM_MININTERVAL"] = os.environ["TQDM_MAXINTERVAL"] = "86400"  # a line an epoch
 
 from sk_fewshot import __version__
 
@@ -51,7 +54,9 @@ autodoc_default_options = {
         ]
     ),
 }
+autodoc_typehints = "none"  # numpydoc's sections have the types
 numpydoc_show_class_members = False
+toc_object_entries_show_parents = "hide"
 
 # Some examples need data that is not part of the package, or train for minutes: they are shown, and
 # run by the command in their first paragraph.
@@ -68,6 +73,8 @@ sphinx_gallery_conf = {
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"sk_fewshot {release}"
+html_static_path = ["_static"]
+html_css_files = ["sk_fewshot.css"]
 html_theme_options = {
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
