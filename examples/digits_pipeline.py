@@ -71,7 +71,7 @@ def draw(names, results, path):
         xerr=results["std_test_score"][order],
     )
     axis.set_xlim(left=0.5)
-    axis.set_xlabel("accuracy of the nearest neighbour, 3-fold cross-validation on 300 digits")
+    axis.set_xlabel("accuracy, 3-fold cross-validation on 300 digits")
     figure.tight_layout()
     figure.savefig(path, dpi=100)
 

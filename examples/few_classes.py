@@ -15,6 +15,7 @@ epochs of the defaults: the claim is about them.
 
 # %%
 # Five classes of 8 x 8 pixels.
+import matplotlib.pyplot as plt
 from sklearn.datasets import load_digits
 from torch import nn
 
@@ -82,3 +83,13 @@ scores["+ a smaller network"] = accuracy(clf)
 # %%
 for name, score in scores.items():
     print(f"{name:26}{score.mean:.3f} ± {score.confidence_interval:.3f}")
+
+# %%
+# And as a picture, with the 95% intervals.
+figure, ax = plt.subplots(figsize=(6.4, 3), layout="constrained")
+means = [score.mean for score in scores.values()]
+intervals = [score.confidence_interval for score in scores.values()]
+ax.errorbar(means, list(scores), xerr=intervals, fmt="o", capsize=3)
+ax.invert_yaxis()
+ax.set_xlabel("accuracy, 5-way 1-shot")
+plt.show()
