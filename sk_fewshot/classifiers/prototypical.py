@@ -197,7 +197,9 @@ class PrototypicalClassifier(OneRowAClass):
         left = factors.new_empty(0)  # keeps its memory from step to step
 
         def score(support, queries):
-            prototypes = take_rows(embeddings, support).double().mean(2).to(embeddings.dtype)
+            examples = take_rows(embeddings, support)  # (n_episodes, n_way, n_shot, d)
+            one = examples.shape[2] == 1
+            prototypes = examples[:, :, 0] if one else examples.double().mean(2).to(examples.dtype)
             rows, offsets, row_lengths = products.rows(prototypes)
             torch.index_select(factors, 0, queries.flatten(), out=left.resize_(0))
             scores = torch.baddbmm(offsets.unsqueeze(-1), rows, left.unflatten(0, queries.shape).mT)
