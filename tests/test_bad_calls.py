@@ -185,6 +185,7 @@ BAD_PARAMETERS = {
     "classes_per_batch": [1, *COUNT, 4],
     "samples_per_class": [1, *COUNT, 5],
     "metric": ["l2", 3, lambda a, b: a, lambda a, b: 3.0],
+    "index": ["hnsw", 3, True],
     "loss": ["l2", 3, None],
     "pooling": ["max", 3],
     "mining": ["soft", 3],
@@ -313,7 +314,7 @@ for c in CLASSIFIERS:
     )
     for what, function, says in (
         ("nan", lambda X: X * NAN, r"encoder.transform\(X\) contains NaN"),
-        ("1-D", lambda X: X[:, 0], "Expected 2D array"),
+        ("1-D", lambda X: X[:, 0], r"encoder.transform\(X\) must have shape"),
         ("strings", lambda X: X.astype(str).astype(object) + "a", "could not convert string"),
         ("short", lambda X: X[1:], "inconsistent numbers of samples"),
         ("complex", lambda X: X.astype(complex), "Complex data not supported"),
