@@ -98,6 +98,7 @@ def measure(rounds: int):
     """Yield a row for each number of prototypes."""
     rng = np.random.default_rng(0)
     queries = rng.standard_normal((N_QUERIES, D), dtype=np.float32)
+    approximations = []
     for n_rows in (100_000, 1_000_000):
         rows = rng.standard_normal((n_rows, D), dtype=np.float32)
         clf = enrolled(rows)
@@ -131,8 +132,9 @@ def measure(rounds: int):
             "extra_memory_MB": extra,
         }
         del clf, index
-        yield approximate(rows, rounds)
+        approximations.append(approximate(rows, rounds))
         del rows
+    yield from approximations
     yield enrolment(1_000_000)
 
 
