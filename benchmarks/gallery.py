@@ -131,8 +131,7 @@ def measure(rounds: int):
             "over_floor": ratio(seconds, "floor"),
             "extra_memory_MB": extra,
         }
-        del clf, index
-        del rows
+        del clf, index, rows
     for n_rows in SIZES:  # after all exact ones, as an index would hide what they add to the peak
         yield approximate(rng.standard_normal((n_rows, D), dtype=np.float32), rounds)
     yield enrolment(1_000_000)
