@@ -68,7 +68,7 @@ _Known = tuple[ReferenceType[NDArray], Metric, ApproximateIndex]
 _indices: WeakKeyDictionary[object, _Known] = WeakKeyDictionary()
 
 
-def index_of(owner: object, rows: NDArray, metric: Metric) -> ApproximateIndex:
+def approximate_index(owner: object, rows: NDArray, metric: Metric) -> ApproximateIndex:
     """Return the index of an estimator's rows, built when they or the metric are others.
 
     It lives beside the estimator, which is copied and pickled without it.

@@ -36,7 +36,7 @@ class InnerProducts:
         self._centre = centre if self._euclidean else torch.zeros_like(centre)
         # the rounding of d additions grows as the square root of d (Higham and Mary, "A new
         # approach to probabilistic rounding error analysis", SIAM J. Sci. Comput. 2019)
-        self._rounding_of_sums = 0.5 * len(centre) ** 0.5 + 1
+        self._rounding_of_sums = 0.5 * len(centre) ** 0.5 + 1  # 1: of lengths, squared again
 
     @staticmethod
     def rank(metric: Metric) -> bool:

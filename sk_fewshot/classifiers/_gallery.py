@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sk_fewshot._approximate import check_index, index_of, nearest_by_index
+from sk_fewshot._approximate import approximate_index, check_index, nearest_by_index
 from sk_fewshot._device import on_device, resolve_device
 from sk_fewshot._search import Similarity, log_sum_exp, nearest
 from sk_fewshot.classifiers._base import BaseFewShotClassifier
@@ -129,7 +129,7 @@ class GalleryClassifier(BaseFewShotClassifier):
         queries, rows = self._on_device(embeddings)
         with torch.inference_mode():
             if self.index is not None and n_rows >= LARGE:
-                index = index_of(self, self._gallery, self._metric)
+                index = approximate_index(self, self._gallery, self._metric)
                 scores, indices = nearest_by_index(
                     queries, rows, n_neighbors, index=index, similarity=similarity
                 )
