@@ -118,18 +118,22 @@ def check_comparable(embeddings: np.ndarray) -> np.ndarray:
 
 def last_step(encoder: BaseEstimator | str) -> BaseEstimator | str:
     """Return what an encoder ends in, within any freezing and Pipeline."""
+    return _step(encoder, -1)
+
+
+def _step(encoder: BaseEstimator | str, position: int) -> BaseEstimator | str:
+    """Return the encoder at the start (0) or the end (-1), within any freezing and Pipeline."""
     while isinstance(encoder, FrozenEstimator | Pipeline):
-        encoder = encoder.estimator if isinstance(encoder, FrozenEstimator) else encoder[-1]
+        encoder = encoder.estimator if isinstance(encoder, FrozenEstimator) else encoder[position]
     return encoder
 
 
 def _takes_images(encoder: BaseEstimator) -> bool:
     """Whether an encoder, within any freezing and at the start of a Pipeline, takes images."""
-    while isinstance(encoder, FrozenEstimator | Pipeline):
-        encoder = encoder.estimator if isinstance(encoder, FrozenEstimator) else encoder[0]
-    if not isinstance(encoder, BaseEstimator):  # "passthrough" in a Pipeline
+    first = _step(encoder, 0)
+    if not isinstance(first, BaseEstimator):  # "passthrough" in a Pipeline
         return False
-    tags = get_tags(encoder)
+    tags = get_tags(first)
     return tags.no_validation or tags.input_tags.three_d_array
 
 

@@ -57,15 +57,6 @@ def one_nearest_neighbour(net, X, y):
     return precision_at_1(net.predict(X), y)
 
 
-@pytest.fixture(scope="module")
-def blobs():
-    """Six classes of ten examples, five features."""
-    rng = np.random.default_rng(0)
-    y = np.repeat(np.arange(6), 10)
-    X = rng.normal(size=(60, 5)) + 3 * rng.normal(size=(6, 5))[y]
-    return X.astype(np.float32), y
-
-
 def fitted(X, y, *callbacks, **params):
     net_params = {"callbacks": list(callbacks), **params.pop("net_params", {})}
     return PrototypicalTransformer(**{**BRIEF, "net_params": net_params, **params}).fit(X, y)

@@ -26,14 +26,6 @@ class WithDropout(nn.Module):
         return self.layers(x)
 
 
-@pytest.fixture(scope="module")
-def blobs():
-    rng = np.random.default_rng(0)
-    y = np.repeat(np.arange(6), 10)
-    X = rng.normal(size=(60, 5)) + 3 * rng.normal(size=(6, 5))[y]
-    return X.astype(np.float32), y
-
-
 def fitted(X, y, **params):
     return PrototypicalTransformer(**{**TINY, **params}).fit(X, y).transform(X)
 
