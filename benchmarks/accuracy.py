@@ -4,7 +4,7 @@ Each method is trained on some classes and tested on others, over three seeds an
 each; beside it stand pixels and the untrained network. Writes `docs/accuracy.json`, and from it
 `docs/accuracy.md`.
 
-    python benchmarks/accuracy.py          # about 2 hours on one core
+    python benchmarks/accuracy.py          # about 3 hours on one core
     python benchmarks/accuracy.py --quick  # 2 batches a method; prints a page, writes nothing
 
 One thread. Data that are not in `../shared/data` are downloaded; `--quick` skips them. Finished

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ class EncoderNet(NeuralNet):
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
             raise ValueError(f"loss must return a tensor of one number, got {got}.")
-        if not torch.isfinite(loss):
+        if not math.isfinite(loss.item()):
             raise ValueError(
                 f"The loss became {loss.item()} in epoch {self.history[-1, 'epoch']}. "
                 f"Lower lr={self.lr}, scale X (for example by a StandardScaler), or check that "

@@ -157,6 +157,7 @@ class SiameseClassifier(OneRowAnExample):
         learner = SiameseTransformer(
             loss="bce",
             module=nn.Identity(),
+            lr=0.03,
             max_epochs=10,
             batches_per_epoch=10,  # longer, the weights fit a handful of pairs too closely
             device=self.device,

@@ -74,17 +74,27 @@ class EpisodeLoss(nn.Module):
             If the classes differ in size or have no query.
         """
         check_batch(embeddings, y)
-        _, codes, counts = torch.unique(y, return_inverse=True, return_counts=True)
-        n_way, sizes = len(counts), counts.tolist()
+        embeddings, labels, sizes = _class_by_class(embeddings, y)
         if len(set(sizes)) != 1 or sizes[0] <= self.n_shot:
             raise ValueError(
                 f"An episode needs classes of one size above n_shot={self.n_shot}, "
                 f"got {sizes} examples."
             )
-        labels, order = codes.sort(stable=True)
-        by_class = embeddings[order].unflatten(0, (n_way, -1))  # (n_way, n_per_class, d)
-        labels = labels.view(n_way, -1)
+        by_class = embeddings.unflatten(0, (len(sizes), -1))  # (n_way, n_per_class, d)
+        labels = labels.view(len(sizes), -1)
         support, queries = by_class[:, : self.n_shot], by_class[:, self.n_shot :]
         state = self.head.enrol(support.flatten(0, 1), labels[:, : self.n_shot].flatten())
         scores = self.head.score(queries.flatten(0, 1), state)
         return self.head.loss(scores, labels[:, self.n_shot :].flatten())
+
+
+def _class_by_class(embeddings: Tensor, y: Tensor) -> tuple[Tensor, Tensor, list[int]]:
+    """Rows with each class's together, labels 0 .. n_way - 1 of them, and the size of each class.
+
+    Rows that are so already, as a sampler draws them, are not moved.
+    """
+    classes, labels, counts = torch.unique_consecutive(y, return_inverse=True, return_counts=True)
+    if len(classes.unique()) == len(classes):
+        return embeddings, labels, counts.tolist()
+    y, order = y.sort(stable=True)
+    return _class_by_class(embeddings[order], y)

@@ -43,11 +43,14 @@ default="manhattan"
     Attributes
     ----------
     weight : Parameter of shape (embedding_dim,)
-        For "manhattan", at first ``-1 / embedding_dim`` each: minus the mean difference.
+        For "manhattan", at first ``-30 / embedding_dim`` each: minus 30 times the mean
+        difference. From a start near 0, a few classes teach it weights of both signs, by which
+        two examples are the more alike the more some coordinates differ.
     scale : Parameter of shape ()
         For any other metric, at first 10 for "cosine" and 1 otherwise.
     bias : Parameter of shape ()
-        At first -5 for "cosine" (even odds at a cosine of one half), 0 for "dot" and 1 otherwise.
+        At first 10 for "manhattan" (even odds at a mean difference of 1/3), -5 for "cosine" (at a
+        cosine of one half), 0 for "dot" and 1 otherwise.
 
     Raises
     ------
@@ -64,10 +67,10 @@ default="manhattan"
     >>> import torch
     >>> from sk_fewshot.losses import PairBCELoss
     >>> loss = PairBCELoss(embedding_dim=2)
-    >>> x = torch.tensor([[0.0, 0.0], [1.0, 3.0]])
-    >>> loss.pair_logits(x, x).detach()  # 1 - the mean difference
-    tensor([[ 1., -1.],
-            [-1.,  1.]])
+    >>> x = torch.tensor([[0.0, 0.0], [0.1, 0.9]])
+    >>> loss.pair_logits(x, x).detach()  # 10 - 30 times the mean difference
+    tensor([[10., -5.],
+            [-5., 10.]])
     >>> loss(x, torch.tensor([0, 0])) > loss(x, torch.tensor([0, 1]))
     tensor(True)
     """
@@ -85,11 +88,10 @@ default="manhattan"
         )
         self.embedding_dim = embedding_dim
         self.metric = metric
-        scale, bias = {"cosine": (10.0, -5.0), "dot": (1.0, 0.0)}.get(
-            metric if isinstance(metric, str) else "", (1.0, 1.0)
-        )
+        starts = {"manhattan": (-30.0, 10.0), "cosine": (10.0, -5.0), "dot": (1.0, 0.0)}
+        scale, bias = starts.get(metric if isinstance(metric, str) else "", (1.0, 1.0))
         if metric == "manhattan":
-            self.weight = nn.Parameter(torch.full((embedding_dim,), -1 / embedding_dim))
+            self.weight = nn.Parameter(torch.full((embedding_dim,), scale / embedding_dim))
         else:
             self.scale = nn.Parameter(torch.tensor(scale))
         self.bias = nn.Parameter(torch.tensor(bias))
