@@ -40,7 +40,7 @@ oldest: ## the tests with the oldest scikit-learn and skorch that pyproject.toml
 bench: .venv/bench ## every speed benchmark beside its peer, into docs/performance.md; half an hour
 	$(BIN)/python benchmarks/performance.py
 
-accuracy: .venv/ready ## every method on three data sets, into docs/accuracy.md; 2 hours on one core
+accuracy: .venv/ready ## every method on three data sets, into docs/accuracy.md; 3 hours on one core
 	$(BIN)/python benchmarks/accuracy.py
 
 .venv/docs: .venv/ready
