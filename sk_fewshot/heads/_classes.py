@@ -9,6 +9,9 @@ from torch.nn import functional as F
 from sk_fewshot._precision import full_precision
 from sk_fewshot._validation import check_integers, check_points
 
+_MEMBERSHIPS = 2**22  # examples x classes in one table
+_ROWS = 4096  # added at once where there are more
+
 
 def check_episode(queries: Tensor, support: Tensor, support_labels: Tensor) -> None:
     """Check what a head is given.
@@ -68,8 +71,19 @@ def class_sums(support: Tensor, support_labels: Tensor) -> tuple[Tensor, Tensor]
     counts : Tensor of shape (..., n_classes, 1)
     """
     with full_precision(support) as rows:
-        membership = F.one_hot(support_labels).to(rows.dtype)  # (..., n_support, n_classes)
+        n_classes = int(support_labels.max()) + 1
+        if rows.ndim == 2 and len(rows) * n_classes > _MEMBERSHIPS:
+            return _sums_of_many_classes(rows, support_labels, n_classes)
+        membership = F.one_hot(support_labels, n_classes).to(rows.dtype)
         return membership.mT @ rows, membership.sum(-2).unsqueeze(-1)
+
+
+def _sums_of_many_classes(rows: Tensor, labels: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
+    """Sums and counts where a table of examples x classes would be too large."""
+    sums = rows.new_zeros(n_classes, rows.shape[1], dtype=torch.float64)
+    for some, theirs in zip(rows.split(_ROWS), labels.split(_ROWS), strict=True):
+        sums.index_add_(0, theirs, some.double())
+    return sums.to(rows.dtype), labels.bincount().to(rows.dtype).unsqueeze(-1)
 
 
 def class_means(support: Tensor, support_labels: Tensor) -> Tensor:

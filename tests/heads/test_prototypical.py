@@ -64,3 +64,17 @@ def test_temperature_divides_and_is_learned_only_for_cosine(unbalanced):
 def test_bad_arguments_are_named(bad):
     with pytest.raises(ValueError, match=f"'{next(iter(bad))}' parameter of PrototypicalHead"):
         PrototypicalHead(**bad)
+
+
+def test_prototypical_head__thousands_of_classes__prototypes_are_their_means():
+    generator = torch.Generator().manual_seed(0)
+    counts = torch.randint(1, 8, (2_000,), generator=generator)
+    labels = torch.arange(2_000).repeat_interleave(counts)
+    labels = labels[torch.randperm(len(labels), generator=generator)]
+    support = torch.randn(len(labels), 3, generator=generator, requires_grad=True)
+    prototypes = PrototypicalHead().enrol(support, labels)
+    expected = torch.stack([support[labels == label].mean(0) for label in range(2_000)])
+    torch.testing.assert_close(prototypes, expected)
+    (gradient,) = torch.autograd.grad(prototypes[7].sum(), support)
+    assert gradient[labels == 7].eq(1 / counts[7]).all()
+    assert not gradient[labels != 7].any()
