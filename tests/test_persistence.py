@@ -213,6 +213,16 @@ def test_labels_keep_their_type(labels, tmp_path):
     assert_same(loaded, fitted, X)
 
 
+@pytest.mark.parametrize("cls", [MatchingClassifier, SiameseClassifier])
+def test_a_gallery_is_in_the_file_once(cls, tmp_path):
+    gallery = np.random.default_rng(0).random((500, 64), dtype=np.float32)
+    clf = cls("passthrough", **({"metric": "cosine"} if cls is SiameseClassifier else {}))
+    save(clf.fit(gallery, np.arange(500) % 50), tmp_path / "gallery.skf")
+    assert (tmp_path / "gallery.skf").stat().st_size < 1.5 * gallery.nbytes
+    loaded = load(tmp_path / "gallery.skf").partial_fit(gallery[:1] + 1, [50])
+    np.testing.assert_array_equal(loaded.support_embeddings_[-1], gallery[0] + 1)
+
+
 def test_names_of_features_are_kept(tmp_path):
     frame = pd.DataFrame(X, columns=[f"feature {i}" for i in range(N_FEATURES)])
     fitted = tiny(PrototypicalTransformer).set_output(transform="pandas").fit(frame, y)

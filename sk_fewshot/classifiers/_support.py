@@ -51,8 +51,9 @@ class SupportSetClassifier(BaseFewShotClassifier):
         if isinstance(state, Tensor):
             self._state = state.cpu().numpy()
         else:
+            ours = {id(support): embeddings, id(labels): codes}
             self._state = tuple(
-                embeddings if part is support else part.cpu().numpy() for part in state
+                ours[id(part)] if id(part) in ours else part.cpu().numpy() for part in state
             )
 
     def _score(self, queries):

@@ -188,7 +188,8 @@ class _Reader:
     def _array(self, content: Any) -> np.ndarray:
         name, order = content
         array = self._tensors.pop(name).numpy().copy()
-        return {"C": array, "F": array.T}[order]
+        self._made.append({"C": array, "F": array.T}[order])
+        return self._made[-1]
 
     def _text(self, name: Any) -> np.ndarray:
         codes = self._tensors.pop(name).numpy().copy()  # (..., width)

@@ -106,12 +106,12 @@ class _Writer:
     def __init__(self) -> None:
         self.tensors: dict[str, Tensor] = {}
         self.callables: dict[str, Any] = {}
-        self._met: dict[int, int] = {}
+        self._met: dict[int, tuple[int, Any]] = {}  # by id, which the object itself keeps taken
 
     def node(self, value: Any, where: str) -> Any:
         """Return the JSON of a value; `where` names it in errors."""
         if id(value) in self._met:
-            return {"ref": self._met[id(value)]}
+            return {"ref": self._met[id(value)][0]}
         if isinstance(value, np.generic) and not isinstance(value, np.str_):
             return {"scalar": self._array(np.asarray(value), where)}
         if value is None or isinstance(value, bool | int | str):
@@ -157,9 +157,9 @@ class _Writer:
         if array.dtype.kind == "U":
             text = np.array(array[..., None], dtype=array.dtype.newbyteorder("="), order="C")
             return {"text": self._array(text.view(np.int32), where)}  # (..., width) code points
-        if array.flags.c_contiguous or not array.flags.f_contiguous:
-            return {"array": [self._array(array, where), "C"]}
-        return {"array": [self._array(array.T, where), "F"]}
+        order = "C" if array.flags.c_contiguous or not array.flags.f_contiguous else "F"
+        name = self._array(array if order == "C" else array.T, where)
+        return self._remembered(array, {"array": [name, order]})
 
     def _callable(self, value: Any, where: str) -> dict[str, str]:
         name = value.__qualname__
@@ -188,7 +188,10 @@ class _Writer:
                 f"{where} cannot be saved: {type(value).__qualname__} is none of the classes that "
                 f"a file may hold.{hint}"
             )
-        self._met[id(value)] = len(self._met)
+        return self._remembered(value, node)
+
+    def _remembered(self, value: Any, node: dict[str, Any]) -> dict[str, Any]:
+        self._met[id(value)] = (len(self._met), value)
         return node
 
     def _estimator(self, estimator: BaseEstimator, where: str) -> dict[str, Any]:
