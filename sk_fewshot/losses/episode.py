@@ -80,12 +80,12 @@ class EpisodeLoss(nn.Module):
                 f"An episode needs classes of one size above n_shot={self.n_shot}, "
                 f"got {sizes} examples."
             )
-        by_class = embeddings.unflatten(0, (len(sizes), -1))  # (n_way, n_per_class, d)
-        labels = labels.view(len(sizes), -1)
-        support, queries = by_class[:, : self.n_shot], by_class[:, self.n_shot :]
-        state = self.head.enrol(support.flatten(0, 1), labels[:, : self.n_shot].flatten())
+        shots = [self.n_shot, sizes[0] - self.n_shot]
+        support, queries = embeddings.unflatten(0, (len(sizes), -1)).split(shots, dim=1)
+        of_support, of_queries = labels.unflatten(0, (len(sizes), -1)).split(shots, dim=1)
+        state = self.head.enrol(support.flatten(0, 1), of_support.flatten())
         scores = self.head.score(queries.flatten(0, 1), state)
-        return self.head.loss(scores, labels[:, self.n_shot :].flatten())
+        return self.head.loss(scores, of_queries.flatten())
 
 
 def _class_by_class(embeddings: Tensor, y: Tensor) -> tuple[Tensor, Tensor, list[int]]:
