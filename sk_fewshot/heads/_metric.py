@@ -52,4 +52,4 @@ class MetricHead(nn.Module):
         """
         with full_precision(x) as x_full, full_precision(y) as y_full:
             distances = pairwise_distances(x_full, y_full, self.metric)
-        return -distances / self.log_temperature.exp().to(distances.dtype)
+        return distances / -self.log_temperature.exp().to(distances.dtype)

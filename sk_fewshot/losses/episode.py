@@ -94,7 +94,7 @@ def _class_by_class(embeddings: Tensor, y: Tensor) -> tuple[Tensor, Tensor, list
     Rows that are so already, as a sampler draws them, are not moved.
     """
     classes, labels, counts = torch.unique_consecutive(y, return_inverse=True, return_counts=True)
-    if len(classes.unique()) == len(classes):
+    if len(set(classes.tolist())) == len(classes):
         return embeddings, labels, counts.tolist()
     y, order = y.sort(stable=True)
     return _class_by_class(embeddings[order], y)
