@@ -48,7 +48,11 @@ def methods(data_set: str) -> dict[str, BaseEstimator]:
 
 
 def on_omniglot() -> dict[str, BaseEstimator]:
-    """Conv4; episodes of 60 x (1 + 4), of 20 x (1 + 4) for Relation, and batches of 18 x 4."""
+    """Conv4; episodes of 60 x (1 + 4), of 20 x (1 + 4) for Relation, and batches of 18 x 4.
+
+    SphereFace, which alone learns from the lengths of embeddings, gets a linear last layer as in
+    its paper: among a thousand classes it would escape through Conv4's ReLU to lengths of zero.
+    """
     shared = {"augment": RandomAffine(translate=0.04)}
     wide = {"n_way": 60, "n_query": 4, **length(OMNIGLOT_DRAWINGS, 60 * 5), **shared}
     narrow = {"n_way": 20, "n_query": 4, **length(RELATION_DRAWINGS, 20 * 5), **shared}
@@ -58,8 +62,10 @@ def on_omniglot() -> dict[str, BaseEstimator]:
         **length(OMNIGLOT_DRAWINGS, 18 * 4),
         **shared,
     }
+    sphereface = SphereFaceTransformer(embedding_dim=64, **batches)
     return {
         **under_nearest_prototype(batches),
+        "SphereFace": PrototypicalClassifier(sphereface, metric="cosine"),
         "Prototypical": PrototypicalClassifier(PrototypicalTransformer(**wide)),
         **with_own_head(wide, narrow, {"metric": "cosine", **batches}),
     }
