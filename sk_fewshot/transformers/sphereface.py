@@ -46,7 +46,9 @@ class SphereFaceTransformer(MarginSoftmaxTransformer):
     module_params : dict or None, default=None
         Further arguments of the module's class.
     embedding_dim : int or None, default=None
-        Length of an embedding. None: the module's own.
+        Length of an embedding. None: the module's own. Give it for hundreds of classes: it puts a
+        linear layer last, as in the paper. A network that ends in a ReLU, as Conv4 does by itself,
+        may escape the loss by embeddings of length 0, and then learns nothing.
     image_shape : tuple of (C, H, W) or None, default=None
         Shape of an image where X is flat; one of the three may be -1, whatever fits. None: taken
         from X if it holds images.
