@@ -216,8 +216,8 @@ def _sqeuclidean(x: Tensor, y: Tensor) -> Tensor:
     centre = y.detach().mean(-2, keepdim=True, dtype=torch.float64)
     x, y = x - centre, y - centre  # promoted to float64 on the way
     size = x.square().sum(-1).unsqueeze(-1) + y.square().sum(-1).unsqueeze(-2)
-    one = size.ndim == 2
-    squared = torch.addmm(size, x, y.mT, alpha=-2) if one else size - 2 * (x @ y.mT)
+    unbatched = size.ndim == 2  # in one fused product
+    squared = torch.addmm(size, x, y.mT, alpha=-2) if unbatched else size - 2 * (x @ y.mT)
     return torch.where(squared <= 4 * torch.finfo(torch.float64).eps * size, 0, squared)
 
 

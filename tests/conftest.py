@@ -43,3 +43,16 @@ def digits():
     images, y = (bunch.images / 16).astype(np.float32), bunch.target
     images.flags.writeable = y.flags.writeable = False
     return images, y
+
+
+@pytest.fixture(scope="session")
+def clusters():
+    """A function that draws (n_classes, n_each) examples of five features, class by class."""
+
+    def draw(n_classes, n_each):
+        rng = np.random.default_rng(0)
+        y = np.repeat(np.arange(n_classes), n_each)
+        X = rng.normal(size=(len(y), 5)) + 3 * rng.normal(size=(n_classes, 5))[y]
+        return X.astype(np.float32), y
+
+    return draw

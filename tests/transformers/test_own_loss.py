@@ -26,12 +26,9 @@ BRIEF = {"max_epochs": 2, "batches_per_epoch": 10, "random_state": 0}
 
 
 @pytest.fixture(scope="module")
-def blobs():
+def blobs(clusters):
     """Eight classes of twelve examples, five features."""
-    rng = np.random.default_rng(0)
-    y = np.repeat(np.arange(8), 12)
-    X = rng.normal(size=(96, 5)) + 3 * rng.normal(size=(8, 5))[y]
-    return X.astype(np.float32), y
+    return clusters(8, 12)
 
 
 class Returns(nn.Module):
