@@ -14,8 +14,8 @@ from _accuracy_methods import methods
 from sklearn.base import BaseEstimator, clone
 
 from sk_fewshot import MatchingClassifier, PrototypicalClassifier, episode_score
-from sk_fewshot._files import write_atomically
 from sk_fewshot._training import digest
+from sk_fewshot._utils.files import write_atomically
 from sk_fewshot.evaluation import EpisodeScores, _encode_once
 from sk_fewshot.metrics import equal_error_rate
 

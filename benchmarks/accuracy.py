@@ -33,7 +33,7 @@ from _accuracy_cells import Cell, cells  # noqa: E402
 from _accuracy_data import SPLITS, missing  # noqa: E402
 from _accuracy_page import page  # noqa: E402
 
-from sk_fewshot._files import write_atomically  # noqa: E402
+from sk_fewshot._utils.files import write_atomically  # noqa: E402
 
 DOCS = HERE.parent / "docs"
 FULL = {"seeds": 3, "n_episodes": 1000}

@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from torch import Tensor
 from torch.nn import functional as F
 
-from sk_fewshot._validation import check_parameters
+from sk_fewshot._utils.validation import check_parameters
 
 __all__ = ["RandomAffine", "normalize_moments", "symmetries_as_classes"]
 

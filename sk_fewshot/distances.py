@@ -16,8 +16,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sk_fewshot._precision import limited
-from sk_fewshot._validation import check_floating, check_points
+from sk_fewshot._utils.precision import limited
+from sk_fewshot._utils.validation import check_floating, check_points
 
 Metric = str | Callable[[Tensor, Tensor], Tensor]
 

@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_consistent_length
 
-from sk_fewshot._validation import check_labels, check_parameters
+from sk_fewshot._utils.validation import check_labels, check_parameters
 
 __all__ = ["ClassBalancedSampler", "EpisodeSplit"]
 

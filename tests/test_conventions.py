@@ -16,7 +16,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 import sk_fewshot
 from sk_fewshot import PrototypicalClassifier, PrototypicalTransformer
-from sk_fewshot._doc_link import DOCS
+from sk_fewshot._utils.doc_link import DOCS
 
 ROOT = Path(__file__).resolve().parents[1]
 ESTIMATORS = sorted(

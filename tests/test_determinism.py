@@ -33,7 +33,7 @@ from sk_fewshot import (
     TripletTransformer,
     episode_score,
 )
-from sk_fewshot._random import borrowed_generator
+from sk_fewshot._utils.random import borrowed_generator
 from sk_fewshot.metrics import make_pairs
 
 rng = np.random.default_rng(0)

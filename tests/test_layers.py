@@ -10,20 +10,9 @@ import sk_fewshot
 ROOT = Path(sk_fewshot.__file__).parent
 
 LAYERS = [
-    {
-        "_version",
-        "_validation",
-        "_random",
-        "_device",
-        "_chunks",
-        "_files",
-        "_precision",
-        "_doc_link",
-    },
+    {"_version", "_utils"},
     {"distances", "episodes"},
-    {"_inner_products"},
-    {"_search"},
-    {"_approximate"},
+    {"gallery"},
     {"encoders", "augmentation", "heads"},
     {"losses"},
     {"_training"},

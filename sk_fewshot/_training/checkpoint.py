@@ -16,8 +16,8 @@ import torch
 from skorch.callbacks import Callback
 from torch import Tensor
 
-from sk_fewshot._files import remove_leftovers, write_atomically
 from sk_fewshot._training.net import EncoderNet
+from sk_fewshot._utils.files import remove_leftovers, write_atomically
 from sk_fewshot._version import __version__
 
 _HEAD = b"sk_fewshot checkpoint 1 "

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sk_fewshot._random import seed_torch
+from sk_fewshot._utils.random import seed_torch
 from sk_fewshot.episodes import ClassBalancedSampler
 
 

@@ -46,8 +46,8 @@ def train(
 ) -> EncoderNet:
     """Train `encoder` and what `loss` learns; both are changed in place.
 
-    Torch's generator must be lent by :func:`sk_fewshot._random.borrowed_generator`. The learning
-    rate falls to 0 along half a cosine, unless `net_params` bring another schedule. With
+    Torch's generator must be lent by :func:`sk_fewshot._utils.random.borrowed_generator`. The
+    learning rate falls to 0 along half a cosine, unless `net_params` bring another schedule. With
     `validation`, the weights of the epoch with the lowest validation loss are kept, and training
     stops when it has not fallen for ten epochs. With `augment`, BatchNorm's running statistics are
     in the end taken anew from examples that are not augmented, as those to be embedded later are

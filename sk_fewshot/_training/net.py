@@ -11,7 +11,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
 from torch import Tensor, nn
 
-from sk_fewshot._random import seed_torch
+from sk_fewshot._utils.random import seed_torch
 
 
 class Interrupted(BaseException):

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from sk_fewshot._device import resolve_device
 from sk_fewshot._training.net import EncoderNet
+from sk_fewshot._utils.device import resolve_device
 
 
 @dataclass(frozen=True)

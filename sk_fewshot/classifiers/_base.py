@@ -17,10 +17,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from torch import Tensor, nn
 
-from sk_fewshot._chunks import apply_in_chunks
-from sk_fewshot._device import resolve_device
-from sk_fewshot._doc_link import LinksToDocs
-from sk_fewshot._validation import all_or_nothing, check_examples
+from sk_fewshot._utils.chunks import apply_in_chunks
+from sk_fewshot._utils.device import resolve_device
+from sk_fewshot._utils.doc_link import LinksToDocs
+from sk_fewshot._utils.validation import all_or_nothing, check_examples
 from sk_fewshot.classifiers._encoder import (
     check_comparable,
     encode_examples,
@@ -129,13 +129,13 @@ class BaseFewShotClassifier(
             The fitted classifier.
         """
         resolve_device(self.device)
-        with all_or_nothing(self):
-            self.encoder_ = self._fit_encoder(X, y)
-            embeddings, y = self._embed_labelled(X, y, reset=True)
-            self.classes_, codes = np.unique(y, return_inverse=True)
-            self.head_ = self._make_head(embeddings, codes)
-            self._check_settings()
-            self._enrol(embeddings, codes, None)
+        with all_or_nothing(self) as fitted:
+            fitted.encoder_ = fitted._fit_encoder(X, y)
+            embeddings, y = fitted._embed_labelled(X, y, reset=True)
+            fitted.classes_, codes = np.unique(y, return_inverse=True)
+            fitted.head_ = fitted._make_head(embeddings, codes)
+            fitted._check_settings()
+            fitted._enrol(embeddings, codes, None)
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -163,12 +163,12 @@ class BaseFewShotClassifier(
             raise ValueError(f"y has labels that are not in classes={classes!r}: {unexpected}.")
         if not hasattr(self, "classes_"):
             return self.fit(X, y)
-        with all_or_nothing(self):
-            embeddings, y = self._embed_labelled(X, y, reset=False)
+        with all_or_nothing(self) as fitted:
+            embeddings, y = fitted._embed_labelled(X, y, reset=False)
             labels, codes = np.unique(y, return_inverse=True)
-            self.classes_, new = merge(self.classes_, labels)
-            self._check_settings()
-            self._enrol(embeddings, np.searchsorted(self.classes_, labels)[codes], new)
+            fitted.classes_, new = merge(fitted.classes_, labels)
+            fitted._check_settings()
+            fitted._enrol(embeddings, np.searchsorted(fitted.classes_, labels)[codes], new)
         return self
 
     def remove_class(self, label) -> Self:
@@ -199,9 +199,9 @@ class BaseFewShotClassifier(
                 f"label={label!r} is the only class enrolled, and a classifier cannot be without "
                 "any; enrol another class first, or fit anew."
             )
-        with all_or_nothing(self):
-            self._forget(code)
-            self.classes_ = np.delete(self.classes_, code)
+        with all_or_nothing(self) as fitted:
+            fitted._forget(code)
+            fitted.classes_ = np.delete(fitted.classes_, code)
         return self
 
     def predict(self, X) -> NDArray:

@@ -13,7 +13,7 @@ from sklearn.utils import check_array, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sk_fewshot._validation import as_array, n_dimensions
+from sk_fewshot._utils.validation import as_array, n_dimensions
 
 _LARGEST = 1e17  # a sum of 10,000 squares of this ends at 1e38, as float32 does
 

@@ -12,12 +12,12 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sk_fewshot._approximate import approximate_index, check_index, nearest_by_index
-from sk_fewshot._device import on_device, resolve_device
-from sk_fewshot._search import Similarity, log_sum_exp, nearest
+from sk_fewshot._utils.device import on_device, resolve_device
 from sk_fewshot.classifiers._base import BaseFewShotClassifier
 from sk_fewshot.classifiers._support import SupportSetClassifier
 from sk_fewshot.distances import METRICS, Metric, pairwise_distances
+from sk_fewshot.gallery._approximate import approximate_index, check_index, nearest_by_index
+from sk_fewshot.gallery._search import Similarity, log_sum_exp, nearest
 from sk_fewshot.heads._metric import MetricHead
 
 LARGE = 1024  # rows: from here on the nearest is searched without all scores, or by an index

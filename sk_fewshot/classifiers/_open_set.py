@@ -13,7 +13,7 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from sk_fewshot._validation import check_parameters
+from sk_fewshot._utils.validation import check_parameters
 from sk_fewshot.classifiers._labels import kind_of
 
 _RATE = [Interval(Real, 0, 1, closed="left")]

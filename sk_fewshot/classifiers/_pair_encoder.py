@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
-from sk_fewshot._validation import as_array
+from sk_fewshot._utils.validation import as_array
 from sk_fewshot.classifiers._encoder import encoder_input, last_step
 from sk_fewshot.transformers import SiameseTransformer
 from sk_fewshot.transformers._siamese_pairs import SiameseTransformerOfPairs

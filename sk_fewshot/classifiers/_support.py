@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sk_fewshot._device import on_device, resolve_device
+from sk_fewshot._utils.device import on_device, resolve_device
 from sk_fewshot.classifiers._base import BaseFewShotClassifier
-from sk_fewshot.classifiers._rows import is_mapped
+from sk_fewshot.gallery._growth import is_mapped
 
 Arrays = NDArray | tuple[NDArray, ...]
 

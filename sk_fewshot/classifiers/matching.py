@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sk_fewshot._device import on_device
+from sk_fewshot._utils.device import on_device
 from sk_fewshot.classifiers._encoder import learned_head
 from sk_fewshot.classifiers._gallery import OneRowAnExample
 from sk_fewshot.distances import pairwise_distances

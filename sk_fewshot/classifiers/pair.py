@@ -17,10 +17,10 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from sk_fewshot._chunks import apply_in_chunks
-from sk_fewshot._device import resolve_device
-from sk_fewshot._doc_link import LinksToDocs
-from sk_fewshot._validation import all_or_nothing, check_examples
+from sk_fewshot._utils.chunks import apply_in_chunks
+from sk_fewshot._utils.device import resolve_device
+from sk_fewshot._utils.doc_link import LinksToDocs
+from sk_fewshot._utils.validation import all_or_nothing, check_examples
 from sk_fewshot.classifiers._encoder import (
     check_comparable,
     encode_examples,
@@ -183,20 +183,20 @@ class PairClassifier(LinksToDocs, MetaFit, ClassifierMixin, BaseEstimator):
         ValueError
             If X does not hold pairs, or y other labels, or only one of them.
         """
-        with all_or_nothing(self):
-            pairs, y = check_pairs(X), validate_data(self, y=y, reset=False)
+        with all_or_nothing(self) as fitted:
+            pairs, y = check_pairs(X), validate_data(fitted, y=y, reset=False)
             check_consistent_length(pairs, y)
-            self.classes_ = np.unique(y)
-            if set(self.classes_.tolist()) != {0, 1}:
+            fitted.classes_ = np.unique(y)
+            if set(fitted.classes_.tolist()) != {0, 1}:
                 raise ValueError(
                     "y must hold two classes, 0 (different) and 1 (same), got the labels "
-                    f"{self.classes_}."
+                    f"{fitted.classes_}."
                 )
             same = y == 1
-            self.encoder_, unseen = self._fit_encoder(pairs, same)
-            distances, same = self._distances(pairs[unseen], reset=True), same[unseen]
-            self.slope_, self.intercept_ = fit_probability(distances, same)
-            self.threshold_ = choose_threshold(distances, same, self.false_accept_rate)
+            fitted.encoder_, unseen = fitted._fit_encoder(pairs, same)
+            distances, same = fitted._distances(pairs[unseen], reset=True), same[unseen]
+            fitted.slope_, fitted.intercept_ = fit_probability(distances, same)
+            fitted.threshold_ = choose_threshold(distances, same, self.false_accept_rate)
         return self
 
     def decision_function(self, X) -> NDArray:

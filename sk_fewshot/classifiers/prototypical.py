@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
-from sk_fewshot._inner_products import InnerProducts
 from sk_fewshot.classifiers._base import take_rows
 from sk_fewshot.classifiers._encoder import learned_head
 from sk_fewshot.classifiers._gallery import OneRowAClass
-from sk_fewshot.classifiers._rows import is_mapped, updated_rows
+from sk_fewshot.gallery._growth import is_mapped, updated_rows
+from sk_fewshot.gallery._inner_products import InnerProducts
 from sk_fewshot.heads import PrototypicalHead
 from sk_fewshot.transformers import PrototypicalTransformer
 

@@ -9,7 +9,7 @@ from sklearn.model_selection import BaseShuffleSplit, ShuffleSplit
 from sklearn.utils import indexable
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
-from sk_fewshot._validation import check_labels
+from sk_fewshot._utils.validation import check_labels
 
 
 class ClassSplit(BaseShuffleSplit):

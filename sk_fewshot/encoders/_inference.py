@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from torch import Tensor, nn
 
-from sk_fewshot._chunks import apply_in_chunks
-from sk_fewshot._device import resolve_device
+from sk_fewshot._utils.chunks import apply_in_chunks
+from sk_fewshot._utils.device import resolve_device
 
 __all__ = ["encode"]
 

@@ -9,7 +9,7 @@ import torch
 from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
-from sk_fewshot._validation import check_floating, check_parameters
+from sk_fewshot._utils.validation import check_floating, check_parameters
 
 __all__ = ["Conv4"]
 

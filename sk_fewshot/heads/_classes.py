@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sk_fewshot._precision import full_precision
-from sk_fewshot._validation import check_integers, check_points
+from sk_fewshot._utils.precision import full_precision
+from sk_fewshot._utils.validation import check_integers, check_points
 
 _MEMBERSHIPS = 2**22  # examples x classes in one table
 _ROWS = 4096  # added at once where there are more

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sk_fewshot._precision import limited
+from sk_fewshot._utils.precision import limited
 
 _MOMENTUM = 0.1
 

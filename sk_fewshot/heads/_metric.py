@@ -9,8 +9,8 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
-from sk_fewshot._precision import full_precision
-from sk_fewshot._validation import check_parameters
+from sk_fewshot._utils.precision import full_precision
+from sk_fewshot._utils.validation import check_parameters
 from sk_fewshot.distances import METRICS, Metric, pairwise_distances
 
 _COSINE_TEMPERATURE = 0.1  # cosine distances span 2, which at 1 would cap five-way p near 0.65

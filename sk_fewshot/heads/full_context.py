@@ -8,8 +8,8 @@ import torch
 from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
-from sk_fewshot._precision import limited
-from sk_fewshot._validation import check_parameters, check_width
+from sk_fewshot._utils.precision import limited
+from sk_fewshot._utils.validation import check_parameters, check_width
 
 
 class FullContext(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sklearn.utils._param_validation import HasMethods
 from torch import Tensor, nn
 
-from sk_fewshot._validation import check_parameters
+from sk_fewshot._utils.validation import check_parameters
 from sk_fewshot.distances import Metric
 from sk_fewshot.heads._classes import check_episode, class_logsumexp
 from sk_fewshot.heads._metric import MetricHead

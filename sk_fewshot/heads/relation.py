@@ -9,7 +9,7 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
-from sk_fewshot._validation import check_parameters
+from sk_fewshot._utils.validation import check_parameters
 from sk_fewshot.heads._classes import check_episode, class_means, class_sums
 from sk_fewshot.heads._comparator import Comparator
 

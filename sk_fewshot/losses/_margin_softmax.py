@@ -10,8 +10,8 @@ from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sk_fewshot._precision import full_precision
-from sk_fewshot._validation import check_batch, check_parameters, check_width
+from sk_fewshot._utils.precision import full_precision
+from sk_fewshot._utils.validation import check_batch, check_parameters, check_width
 from sk_fewshot.losses._directions import rows_of_length
 from sk_fewshot.losses._rows import row_chunks, sum_over_rows
 

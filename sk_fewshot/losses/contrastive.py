@@ -8,8 +8,8 @@ import torch
 from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
-from sk_fewshot._precision import full_precision, limited
-from sk_fewshot._validation import check_batch, check_parameters
+from sk_fewshot._utils.precision import full_precision, limited
+from sk_fewshot._utils.validation import check_batch, check_parameters
 from sk_fewshot.distances import Metric
 from sk_fewshot.losses._batch_distances import METRIC_CONSTRAINT, BatchDistances
 from sk_fewshot.losses._class_members import ClassMembers

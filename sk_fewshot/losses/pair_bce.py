@@ -9,8 +9,8 @@ from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sk_fewshot._precision import full_precision
-from sk_fewshot._validation import check_batch, check_parameters, check_width
+from sk_fewshot._utils.precision import full_precision
+from sk_fewshot._utils.validation import check_batch, check_parameters, check_width
 from sk_fewshot.distances import Metric, pairwise_distances
 from sk_fewshot.losses._batch_distances import METRIC_CONSTRAINT
 from sk_fewshot.losses._class_members import ClassMembers

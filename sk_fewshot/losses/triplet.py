@@ -8,8 +8,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sk_fewshot._precision import full_precision
-from sk_fewshot._validation import check_batch, check_parameters
+from sk_fewshot._utils.precision import full_precision
+from sk_fewshot._utils.validation import check_batch, check_parameters
 from sk_fewshot.distances import Metric
 from sk_fewshot.losses._batch_distances import METRIC_CONSTRAINT
 from sk_fewshot.losses._directions import rows_of_length

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sk_fewshot._precision import full_precision
-from sk_fewshot._validation import check_batch, check_parameters
+from sk_fewshot._utils.precision import full_precision
+from sk_fewshot._utils.validation import check_batch, check_parameters
 from sk_fewshot.distances import Metric
 from sk_fewshot.losses._batch_distances import METRIC_CONSTRAINT
 from sk_fewshot.losses._triplets import mean_over_triplets

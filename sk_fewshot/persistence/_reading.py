@@ -18,7 +18,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from torch import Tensor, nn
 
-from sk_fewshot._random import borrowed_generator
+from sk_fewshot._utils.random import borrowed_generator
 from sk_fewshot.persistence._container import InvalidFileError, unpack
 from sk_fewshot.persistence._known import (
     CALLABLES,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
-from sk_fewshot._files import write_atomically
+from sk_fewshot._utils.files import write_atomically
 from sk_fewshot.persistence._container import InvalidFileError, pack
 from sk_fewshot.persistence._known import (
     CALLABLES,

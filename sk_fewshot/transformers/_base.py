@@ -24,8 +24,6 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sk_fewshot._doc_link import LinksToDocs
-from sk_fewshot._random import borrowed_generator, seed_torch
 from sk_fewshot._training import (
     OPTIMIZERS,
     Checkpoint,
@@ -36,7 +34,9 @@ from sk_fewshot._training import (
     split_classes,
     train,
 )
-from sk_fewshot._validation import all_or_nothing, check_examples
+from sk_fewshot._utils.doc_link import LinksToDocs
+from sk_fewshot._utils.random import borrowed_generator, seed_torch
+from sk_fewshot._utils.validation import all_or_nothing, check_examples
 from sk_fewshot.encoders import MLP, Conv4, encode
 from sk_fewshot.encoders._folding import folded_once
 from sk_fewshot.transformers._module import build_module, output_shape
@@ -165,18 +165,18 @@ class BaseTransformer(
             If interrupted; the estimator is then as it was before. With a `checkpoint`, the next
             `fit` goes on after the last whole epoch.
         """
-        with all_or_nothing(self):
-            X, y, self.image_shape_ = check_examples(
-                self, X, y, image_shape=self._checked_image_shape(), reset=True
+        with all_or_nothing(self) as fitted:
+            X, y, fitted.image_shape_ = check_examples(
+                fitted, X, y, image_shape=self._checked_image_shape(), reset=True
             )
             check_classification_targets(y)
-            self.classes_, codes = np.unique(y, return_inverse=True)
-            if len(self.classes_) < 2:
+            fitted.classes_, codes = np.unique(y, return_inverse=True)
+            if len(fitted.classes_) < 2:
                 raise ValueError(
                     f"{type(self).__name__} needs examples of at least two classes to learn to "
-                    f"compare, got 1 class: {self.classes_[0]!r}."
+                    f"compare, got 1 class: {fitted.classes_[0]!r}."
                 )
-            self._train(X, codes)
+            fitted._train(X, codes)
         return self
 
     def transform(self, X):

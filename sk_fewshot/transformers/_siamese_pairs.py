@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sk_fewshot._training import LabelledRows
-from sk_fewshot._validation import all_or_nothing, check_examples
+from sk_fewshot._utils.validation import all_or_nothing, check_examples
 from sk_fewshot.distances import pairwise_distances
 from sk_fewshot.losses import ContrastiveLoss, PairBCELoss
 from sk_fewshot.transformers.siamese import SiameseTransformer
@@ -48,16 +48,16 @@ class SiameseTransformerOfPairs(SiameseTransformer):
                 "validation_classes needs class labels, which pairs do not have; it must be None, "
                 f"got {self.validation_classes!r}."
             )
-        with all_or_nothing(self):
-            rows, self.image_shape_ = check_examples(
-                self,
+        with all_or_nothing(self) as fitted:
+            rows, fitted.image_shape_ = check_examples(
+                fitted,
                 X.reshape(-1, *X.shape[2:]),
                 image_shape=self._checked_image_shape(),
                 reset=True,
             )
-            self.classes_ = np.array([0, 1])
-            self._train(rows.reshape(len(X), -1), y)
-            self.loss_ = self.net_.criterion_.of_pair
+            fitted.classes_ = np.array([0, 1])
+            fitted._train(rows.reshape(len(X), -1), y)
+            fitted.loss_ = fitted.net_.criterion_.of_pair
         return self
 
     def _datasets(self, X, codes, rng, device):

@@ -25,7 +25,7 @@ from sk_fewshot import (
     load,
     save,
 )
-from sk_fewshot.classifiers._rows import updated_rows
+from sk_fewshot.gallery._growth import updated_rows
 
 D = 5
 RNG = np.random.default_rng(0)

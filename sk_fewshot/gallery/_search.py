@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sk_fewshot._inner_products import InnerProducts
 from sk_fewshot.distances import Metric
+from sk_fewshot.gallery._inner_products import InnerProducts
 
 Similarity = Callable[[Tensor, Tensor], Tensor]
 

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sk_fewshot._inner_products import InnerProducts
-from sk_fewshot._search import Similarity
 from sk_fewshot.distances import METRICS, Metric, unit
+from sk_fewshot.gallery._inner_products import InnerProducts
+from sk_fewshot.gallery._search import Similarity
 
 _QUERIES = 1024  # a block
 _ROWS = 2**16  # cast and added at once
@@ -83,7 +83,7 @@ def approximate_index(owner: object, rows: NDArray, metric: Metric) -> Approxima
 def nearest_by_index(
     queries: Tensor, rows: Tensor, k: int, *, index: ApproximateIndex, similarity: Similarity
 ) -> tuple[Tensor, Tensor]:
-    """As :func:`sk_fewshot._search.nearest`, among the rows that an index finds.
+    """As :func:`sk_fewshot.gallery._search.nearest`, among the rows that an index finds.
 
     Parameters
     ----------

@@ -1,0 +1,1 @@
+"""Helpers that know nothing of few-shot learning: checks, randomness, devices, files."""

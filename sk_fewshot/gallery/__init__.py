@@ -1,0 +1,1 @@
+"""What has been enrolled, and the search over it."""
