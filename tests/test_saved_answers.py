@@ -53,8 +53,9 @@ def classifiers():
         yield f"Siamese {metric}", SiameseClassifier("passthrough", metric=metric)
     context = learned(lambda: MatchingHead(context=FullContext(64)))
     yield "Matching in full context", MatchingClassifier(context)
-    yield "Siamese comparator", SiameseClassifier(
-        learned(lambda: SiameseHead(comparator=PairBCELoss(64)))
+    yield (
+        "Siamese comparator",
+        SiameseClassifier(learned(lambda: SiameseHead(comparator=PairBCELoss(64)))),
     )
     yield "Relation", RelationClassifier(learned(lambda: RelationHead((1, 8, 8))))
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TypeVar
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,8 +9,6 @@ from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
-
-_Estimator = TypeVar("_Estimator")
 
 _LARGEST_EXACT_INTEGER = 2**24  # in float32
 
@@ -218,26 +212,6 @@ def n_dimensions(X) -> int:
     if hasattr(X, "shape"):
         return len(X.shape)
     return 1 + n_dimensions(X[0]) if isinstance(X, list | tuple) and X else 0
-
-
-@contextmanager
-def all_or_nothing(estimator: _Estimator) -> Iterator[_Estimator]:
-    """Build an estimator's new state beside the old one, and swap the two by one assignment.
-
-    Yields a shallow copy to work on. Where the block ends well, the estimator takes over its
-    attributes; where it raises, interrupts included, the estimator is untouched. Other threads see
-    either all of the old attributes or all of the new ones.
-    """
-    draft = snapshot(estimator)
-    yield draft
-    estimator.__dict__ = draft.__dict__
-
-
-def snapshot(estimator: _Estimator) -> _Estimator:
-    """Return a shallow copy of an estimator, as it is at this moment."""
-    copied = object.__new__(type(estimator))
-    copied.__dict__ = vars(estimator).copy()
-    return copied
 
 
 def _check_fits_float32(given, checked: NDArray) -> None:

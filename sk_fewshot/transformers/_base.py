@@ -36,7 +36,8 @@ from sk_fewshot._training import (
 )
 from sk_fewshot._utils.doc_link import LinksToDocs
 from sk_fewshot._utils.random import borrowed_generator, seed_torch
-from sk_fewshot._utils.validation import all_or_nothing, check_examples
+from sk_fewshot._utils.state import all_or_nothing
+from sk_fewshot._utils.validation import check_examples
 from sk_fewshot.encoders import MLP, Conv4, encode
 from sk_fewshot.encoders._folding import folded_once
 from sk_fewshot.transformers._module import build_module, output_shape

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sk_fewshot._training import LabelledRows
-from sk_fewshot._utils.validation import all_or_nothing, check_examples
+from sk_fewshot._utils.state import all_or_nothing
+from sk_fewshot._utils.validation import check_examples
 from sk_fewshot.distances import pairwise_distances
 from sk_fewshot.losses import ContrastiveLoss, PairBCELoss
 from sk_fewshot.transformers.siamese import SiameseTransformer
