@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from torch import Tensor
 from torch.nn import functional as F
 
+from sk_fewshot._utils.device import as_tensor
 from sk_fewshot._utils.validation import check_parameters
 
 __all__ = ["RandomAffine", "normalize_moments", "symmetries_as_classes"]
@@ -212,7 +213,7 @@ def normalize_moments(
     size = min(X.shape[-2:]) if size is None else size
     out = np.empty((*X.shape[:-2], size, size), dtype=np.float32)
     for start in range(0, len(X), _CHUNK):
-        chunk = torch.from_numpy(X[start : start + _CHUNK].astype(np.float32))
+        chunk = as_tensor(X[start : start + _CHUNK].astype(np.float32))
         drawings = chunk if X.ndim == 4 else chunk.unsqueeze(1)  # (n, channels, height, width)
         fine = [*drawings.shape[:2], size * _OVERSAMPLING, size * _OVERSAMPLING]
         grid = F.affine_grid(_moment_maps(drawings, strength, extent), fine, align_corners=False)

@@ -264,7 +264,7 @@ def _accuracies(
             score = clf._episode_scorer(on_device(embeddings, device))
         for start in range(0, len(chunk), a_step):
             episode_rows = chunk[start : start + a_step]
-            rows = torch.from_numpy(episode_rows).to(device)
+            rows = on_device(episode_rows, device)
             with torch.inference_mode():
                 scores, error = score(rows[:, :, :n_shot], rows[:, :, n_shot:].flatten(1))
                 leads, near_ties = _leads(scores, error)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sk_fewshot._utils.device import as_tensor, on_device
 from sk_fewshot._utils.random import seed_torch
 from sk_fewshot.episodes import ClassBalancedSampler
 
@@ -44,10 +45,10 @@ class LabelledRows(Dataset):
     def batch(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return examples (n, *shape) and labels (n,) of the given rows."""
         if isinstance(self._X, Tensor):
-            examples = self._X[torch.from_numpy(rows).to(self.device)]
+            examples = self._X[on_device(rows, self.device)]
         else:
-            examples = torch.from_numpy(self._X[rows]).to(self.device, torch.float32)
-        labels = torch.from_numpy(self.y[rows]).to(self.device)
+            examples = as_tensor(self._X[rows]).to(self.device, torch.float32)
+        labels = on_device(self.y[rows], self.device)
         return examples.reshape(len(rows), *self._shape), labels
 
 

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sk_fewshot._utils.device import torch_dtype
+
 
 def apply_in_chunks(
     function: Callable[[Tensor], Tensor],
@@ -42,7 +44,7 @@ def apply_in_chunks(
     chunk = torch.zeros(
         chunk_size,
         *X.shape[1:],
-        dtype=dtype or torch.from_dlpack(X[:0]).dtype,
+        dtype=dtype or torch_dtype(X.dtype),
         pin_memory=device.type == "cuda",
     )
     rows = chunk.numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -29,11 +30,34 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def on_device(array: NDArray, device: torch.device) -> Tensor:
-    """Return an array as a tensor, on the CPU one that shares its memory, read-only or not.
+    """Return an array as a tensor on a device, made by :func:`as_tensor`."""
+    return as_tensor(array).to(device)
 
-    Negative strides are copied: torch knows none, and aborts the process where it meets them in
-    ``torch.from_dlpack``.
+
+def as_tensor(array: NDArray) -> Tensor:
+    """Return an array as a tensor that shares its memory, read-only or not.
+
+    The only way from an array to a tensor in this package. What torch has no word for is copied:
+    negative strides, at which ``torch.from_dlpack`` aborts the process, strides that are no
+    multiple of an item, and another byte order. Floats wider than float64 become float64.
     """
-    if min(array.strides, default=0) < 0:
-        array = array.copy()
-    return torch.from_dlpack(array).to(device)
+    dtype = native(array.dtype)
+    if (
+        dtype != array.dtype
+        or not array.flags.aligned
+        or any(stride < 0 or stride % dtype.itemsize for stride in array.strides)
+    ):
+        array = np.array(array, dtype=dtype, order="C")
+    return torch.from_dlpack(array)
+
+
+def torch_dtype(dtype: np.dtype) -> torch.dtype:
+    """Return the type that the numbers of an array have as a tensor."""
+    return as_tensor(np.empty(0, dtype)).dtype
+
+
+def native(dtype: np.dtype) -> np.dtype:
+    """Return a numeric type in this machine's byte order, and of 64 bits where it is wider."""
+    if dtype.kind == "f" and dtype.itemsize > 8:
+        return np.dtype(np.float64)
+    return dtype.newbyteorder("=")

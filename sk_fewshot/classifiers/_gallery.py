@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sk_fewshot._utils.device import on_device, resolve_device
+from sk_fewshot._utils.device import as_tensor, on_device, resolve_device
 from sk_fewshot.classifiers._base import BaseFewShotClassifier
 from sk_fewshot.classifiers._support import SupportSetClassifier
 from sk_fewshot.distances import METRICS, Metric, pairwise_distances
@@ -182,7 +182,7 @@ class OneRowAClass(GalleryClassifier):
         scores, indices = self._nearest(embeddings, k, self._similarity)
         with torch.inference_mode():
             log_total = log_sum_exp(*self._on_device(embeddings), self._similarity)
-        probabilities = (torch.from_numpy(scores) - log_total.cpu().unsqueeze(1)).exp().numpy()
+        probabilities = (as_tensor(scores) - log_total.cpu().unsqueeze(1)).exp().numpy()
         return self.classes_[indices], probabilities
 
     def _most_similar_class(self, embeddings):

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sk_fewshot._utils.device import on_device, resolve_device
+from sk_fewshot._utils.device import on_device, resolve_device, torch_dtype
 from sk_fewshot.classifiers._base import BaseFewShotClassifier
 from sk_fewshot.gallery._growth import is_mapped
 
@@ -57,7 +57,7 @@ class SupportSetClassifier(BaseFewShotClassifier):
             )
 
     def _score(self, queries):
-        dtype = torch.from_dlpack(self.support_embeddings_[:0]).dtype
+        dtype = torch_dtype(self.support_embeddings_.dtype)
         state: Tensor | tuple[Tensor, ...]
         if isinstance(self._state, tuple):
             state = tuple(on_device(part, queries.device) for part in self._state)

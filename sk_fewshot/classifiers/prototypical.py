@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sk_fewshot._utils.device import as_tensor
 from sk_fewshot.classifiers._base import take_rows
 from sk_fewshot.classifiers._encoder import learned_head
 from sk_fewshot.classifiers._gallery import OneRowAClass
@@ -185,7 +186,7 @@ class PrototypicalClassifier(OneRowAClass):
         return self.prototypes_
 
     def _score(self, queries):
-        prototypes = torch.from_dlpack(self.prototypes_).to(queries.device, queries.dtype)
+        prototypes = as_tensor(self.prototypes_).to(queries.device, queries.dtype)
         return self.head_.score(queries, prototypes)
 
     def _episode_scorer(self, embeddings):

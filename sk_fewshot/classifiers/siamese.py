@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from sk_fewshot._utils.device import as_tensor
 from sk_fewshot.classifiers._encoder import learned_head
 from sk_fewshot.classifiers._gallery import OneRowAnExample
 from sk_fewshot.classifiers._support import (
@@ -165,7 +166,7 @@ class SiameseClassifier(OneRowAnExample):
         )
         head = learner.fit(embeddings / spread, codes).head_
         with torch.no_grad():
-            head.comparator.weight /= torch.from_numpy(spread).to(head.comparator.weight)
+            head.comparator.weight /= as_tensor(spread).to(head.comparator.weight)
         return head
 
     def _most_similar_class(self, embeddings):

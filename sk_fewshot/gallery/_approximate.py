@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sk_fewshot._utils.device import as_tensor
 from sk_fewshot.distances import METRICS, Metric, unit
 from sk_fewshot.gallery._inner_products import InnerProducts
 from sk_fewshot.gallery._search import Similarity
@@ -61,7 +62,7 @@ class ApproximateIndex:
 
     def _points(self, rows: NDArray) -> NDArray[np.float32]:
         points = np.ascontiguousarray(rows, dtype=np.float32)
-        return unit(torch.from_dlpack(points)).numpy() if self._cosine else points
+        return unit(as_tensor(points)).numpy() if self._cosine else points
 
 
 _Known = tuple[ReferenceType[NDArray], Metric, ApproximateIndex]
@@ -104,7 +105,7 @@ def nearest_by_index(
     """
     blocks = []
     for block in queries.split(_QUERIES):
-        found = torch.from_numpy(index.search(block.cpu().numpy(), k)).to(rows.device)
+        found = as_tensor(index.search(block.cpu().numpy(), k)).to(rows.device)
         found = found.sort(dim=1).values  # of equal rows the first one comes first
         near = rows[found].to(block.dtype)  # (n, k, d)
         scores = similarity(block.unsqueeze(1), near).squeeze(1)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sk_fewshot._utils.device import as_tensor
 from sk_fewshot.distances import Metric
 from sk_fewshot.gallery._inner_products import InnerProducts
 
@@ -172,7 +173,7 @@ class _BestPairs:
         scores = torch.cat([self._scores, *scored])
         query, row = torch.cat([self._pairs[0], query]), torch.cat([self._pairs[1], row])
         # by query, then the highest score first, then the first row first
-        order = torch.from_numpy(np.lexsort([x.cpu().numpy() for x in (row, -scores, query)]))
+        order = as_tensor(np.lexsort([x.cpu().numpy() for x in (row, -scores, query)]))
         query, row, scores = (x[order.to(x.device)] for x in (query, row, scores))
         place = torch.arange(len(query), device=query.device) - torch.searchsorted(query, query)
         kept = place < self._k

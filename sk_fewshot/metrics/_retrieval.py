@@ -14,6 +14,7 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d, ge
 from sklearn.utils._chunking import get_chunk_n_rows
 from sklearn.utils._param_validation import StrOptions, validate_params
 
+from sk_fewshot._utils.device import as_tensor
 from sk_fewshot.distances import METRICS, Metric, pairwise_distances
 
 _CONSTRAINTS = {
@@ -250,15 +251,15 @@ def _ranks_of_matches(
     R_max = int(n_matches.max())
     row_bytes = 8 * (5 * len(reference) + 8 * R_max)  # float64 and int64 arrays alive at a time
     n_rows = get_chunk_n_rows(row_bytes, max_n_rows=len(answerable))
-    searched, code_searched = torch.from_numpy(reference.copy()), torch.from_numpy(code_reference)
+    searched, code_searched = as_tensor(reference.copy()), as_tensor(code_reference)
     for batch in gen_batches(len(answerable), n_rows):
         chunk = answerable[batch]
-        distances = pairwise_distances(torch.from_dlpack(queries[chunk]), searched, metric).float()
-        same = torch.from_numpy(code[chunk, None]) == code_searched  # (chunk, n_reference)
+        distances = pairwise_distances(as_tensor(queries[chunk]), searched, metric).float()
+        same = as_tensor(code[chunk, None]) == code_searched  # (chunk, n_reference)
         other = ~same
         if leave_one_out:
             same[torch.arange(len(chunk)), chunk] = False
-        rank, R = _rank(distances, same, other, R_max), torch.from_numpy(n_matches[chunk, None])
+        rank, R = _rank(distances, same, other, R_max), as_tensor(n_matches[chunk, None])
         del distances, same, other  # before those of the next chunk are made
         yield torch.where(_order(rank) <= R, rank, R_max + 1), R
 

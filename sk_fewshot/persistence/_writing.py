@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
+from sk_fewshot._utils.device import as_tensor
 from sk_fewshot._utils.files import write_atomically
 from sk_fewshot.persistence._container import InvalidFileError, pack
 from sk_fewshot.persistence._known import (
@@ -145,8 +146,7 @@ class _Writer:
     def _array(self, array: NDArray, where: str) -> str:
         if array.dtype.kind not in NUMBERS or array.dtype.itemsize > 8:
             raise TypeError(f"{where} cannot be saved: it holds {array.dtype}.")
-        native = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
-        return self._tensor(torch.from_numpy(native), where)
+        return self._tensor(as_tensor(array), where)
 
     def _array_node(self, array: NDArray, where: str) -> dict[str, Any]:
         if array.dtype == object:

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sk_fewshot._utils.device import as_tensor
+
 __all__ = ["Episode", "episodes", "labelled_images", "pairs", "support_sets"]
 
 _SEEDS = st.integers(0, 2**32 - 1)
@@ -93,7 +95,7 @@ def support_sets(
     rng = np.random.default_rng(draw(_SEEDS))
     labels = rng.permutation(np.repeat(np.arange(len(counts)), counts))
     embeddings = _embeddings(draw, rng, len(labels), embedding_dim, scales)
-    return embeddings.to(dtype), torch.from_numpy(labels)
+    return embeddings.to(dtype), as_tensor(labels)
 
 
 @st.composite
@@ -139,8 +141,8 @@ def episodes(
     return Episode(
         rows[:n_queries],
         rows[n_queries:],
-        torch.from_numpy(labels),
-        torch.from_numpy(rng.integers(len(counts), size=n_queries)),
+        as_tensor(labels),
+        as_tensor(rng.integers(len(counts), size=n_queries)),
     )
 
 
@@ -257,4 +259,4 @@ def _embeddings(
     edits = st.tuples(index, index, st.sampled_from([1.0, 2.0, -1.0, 0.0]))
     for source, target, factor in draw(st.lists(edits, max_size=4)):
         rows[target] = factor * rows[source]
-    return torch.from_numpy(rows * (1.0 if scales is None else draw(scales)))
+    return as_tensor(rows * (1.0 if scales is None else draw(scales)))
