@@ -9,6 +9,7 @@ from numbers import Integral
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import cross_val_score
@@ -49,7 +50,7 @@ class EpisodeScores:
     >>> import numpy as np
     >>> from sk_fewshot.evaluation import EpisodeScores
     >>> EpisodeScores(np.array([0.8, 0.9, 1.0]), n_way=5, n_shot=1)
-    0.900 ± 0.113 (3 episodes, 5-way 1-shot)
+    0.900 ± 0.248 (3 episodes, 5-way 1-shot)
     """
 
     scores: NDArray[np.float64]
@@ -65,12 +66,14 @@ class EpisodeScores:
     def confidence_interval(self) -> float:
         """Half the width of the 95% confidence interval of the mean; NaN for a single episode.
 
-        1.96 times the standard deviation of the scores over the square root of their number.
+        The 97.5% quantile of Student's t distribution with ``n_episodes - 1`` degrees of freedom,
+        times the standard deviation of the scores, over the square root of their number.
         """
         n_episodes = len(self.scores)
         if n_episodes < 2:
             return float("nan")
-        return float(1.96 * self.scores.std(ddof=1) / n_episodes**0.5)
+        quantile = stdtrit(n_episodes - 1, 0.975)
+        return float(quantile * self.scores.std(ddof=1) / n_episodes**0.5)
 
     def __repr__(self) -> str:
         return (

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from joblib import parallel_config
+from scipy import stats
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
@@ -191,11 +192,25 @@ def test__EpisodeScores__mean_interval_and_repr():
     result = EpisodeScores(scores, n_way=5, n_shot=1)
     deviation = np.sqrt(((scores - 0.75) ** 2).sum() / 3)
     assert result.mean == pytest.approx(0.75)
-    assert result.confidence_interval == pytest.approx(1.96 * deviation / 2)
-    assert repr(result) == "0.750 ± 0.188 (4 episodes, 5-way 1-shot)"
+    assert result.confidence_interval == pytest.approx(3.182446 * deviation / 2)  # t, 3 degrees
+    assert repr(result) == "0.750 ± 0.305 (4 episodes, 5-way 1-shot)"
     assert np.isnan(EpisodeScores(scores[:1], 5, 1).confidence_interval)
     with pytest.raises(AttributeError):
         result.scores = scores
+
+
+@pytest.mark.parametrize("n_episodes", [2, 3, 10, 600])
+def test__EpisodeScores__the_interval_covers_the_mean_in_95_of_100_cases(n_episodes):
+    scores = np.random.default_rng(0).normal(0.8, 0.1, size=(2000, n_episodes))
+    covered = [
+        abs(result.mean - 0.8) <= result.confidence_interval
+        for result in (EpisodeScores(row, 5, 1) for row in scores)
+    ]
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.015)  # 3 standard errors
+    interval = stats.t.interval(0.95, n_episodes - 1, scores[0].mean(), stats.sem(scores[0]))
+    assert EpisodeScores(scores[0], 5, 1).confidence_interval == pytest.approx(
+        (interval[1] - interval[0]) / 2
+    )
 
 
 def test_rows_in_reverse(digits):
