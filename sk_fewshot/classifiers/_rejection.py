@@ -124,7 +124,7 @@ def _weights_above(scores: NDArray, weights: NDArray) -> tuple[NDArray, NDArray]
 
 
 def _most_accepted(kappa: NDArray, *, whole: bool) -> NDArray:
-    """kappa + 2 + p, and a fraction of a step for what is left, if examples weigh less than 1."""
+    """Return kappa + 2 + p, and a part of a step for what is left unless examples weigh 1."""
     steps = np.floor((np.sqrt(8 * kappa + 1) - 1) / 2)
     rest = (kappa - steps * (steps + 1) / 2) / (steps + 1)
     return kappa + 2 + steps + (0 if whole else rest)

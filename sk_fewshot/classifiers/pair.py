@@ -51,10 +51,10 @@ class PairClassifier(LinksToDocs, MetaFit, ClassifierMixin, BaseEstimator):
 
     .. math:: p(\text{same}) = \mathrm{sigmoid}(\text{intercept} - \text{slope} \cdot d),
 
-    Platt's scaling [1]_ with a slope of 0 or more, and two examples count as the same where
-    d is below a threshold. `fit` learns slope, intercept and threshold from pairs, and also the
-    encoder unless that is frozen. `meta_fit` learns the encoder from labelled examples, which says
-    more about them than pairs do.
+    Platt's scaling with his targets [1]_ and a slope of 0 or more, and two examples count as the
+    same where d is below a threshold. `fit` learns slope, intercept and threshold from pairs, and
+    also the encoder unless that is frozen. `meta_fit` learns the encoder from labelled examples,
+    which says more about them than pairs do.
 
     The probability holds for the share of same pairs met in `fit`; see
     :func:`~sk_fewshot.metrics.make_pairs` for a balanced sample of pairs. Pairs of people, say, on
@@ -78,9 +78,12 @@ class PairClassifier(LinksToDocs, MetaFit, ClassifierMixin, BaseEstimator):
         metric of the loss that trained the encoder, if it has one, otherwise "euclidean"; for a
         :class:`SiameseTransformer` with loss="bce", minus the logit of its p(same).
     false_accept_rate : float in [0, 1] or None, default=None
-        Chooses the threshold. None: most of the pairs of `fit` are told right. A number: at most
-        this share of the different ones is taken for the same, and of the same ones as many as that
-        allows.
+        Chooses the threshold. None: most of the pairs of `fit` are told right. A number: one more
+        different pair, drawn as the n different ones of `fit` were, is taken for the same with at
+        most this probability, and of the same pairs as many as that allows. It takes
+        ``1 / false_accept_rate - 1`` different pairs to tell; from fewer, none of these is taken
+        for the same, and a warning says what that promises. Pairs that share an example or a person
+        tell less than as many pairs of others.
     calibration_pairs : float in (0, 1) or None, default=0.2
         Share of the pairs of either kind that a :class:`SiameseTransformer` trained inside `fit`
         does not see; slope, intercept and threshold come from these. None: it is trained on all
@@ -183,6 +186,11 @@ class PairClassifier(LinksToDocs, MetaFit, ClassifierMixin, BaseEstimator):
         ------
         ValueError
             If X does not hold pairs, or y other labels, or only one of them.
+
+        Warns
+        -----
+        UserWarning
+            If there are too few different pairs for `false_accept_rate`.
         """
         with all_or_nothing(self) as fitted:
             pairs, y = check_pairs(X), validate_data(fitted, y=y, reset=False)

@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 from scipy.spatial.distance import cdist
+from scipy.special import expit
 from sklearn.base import clone, is_classifier
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import make_blobs
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -270,7 +273,7 @@ def test_grid_search():
     grid = {
         "metric": ["euclidean", "cosine", "manhattan", None],
         "encoder__n_components": [1, 3],
-        "false_accept_rate": [None, 0.01],
+        "false_accept_rate": [None, 0.1],
     }
     search = GridSearchCV(PairClassifier(PCA(random_state=0)), grid, cv=3).fit(PAIRS, SAME)
     assert len(set(search.cv_results_["mean_test_score"])) > 4
@@ -326,12 +329,47 @@ def test_threshold_tells_most_pairs_right(pairs):
     assert accepted.sum() == min(a.sum() for a in best)
 
 
-@given(distances_of_pairs(), st.sampled_from([0.0, 0.01, 0.2, 1 / 3, 0.5, 1.0]))
+RATES = st.sampled_from([0.0, 0.01, 0.1, 0.2, 1 / 3, 0.5, 1.0])
+
+
+@given(distances_of_pairs(), RATES)
 def test_threshold_accepts_most_at_a_false_accept_rate(pairs, rate):
     distances, same = pairs
-    accepted = distances < choose_threshold(distances, same, rate)
-    assert accepted[~same].mean() <= rate
-    assert accepted[same].mean() == true_accept_rate(same, -distances, false_accept_rate=rate)
+    n = np.sum(~same)
+    allowed = int(rate * (n + 1) + 1e-9) - 1  # of the n, so that one more is accepted at the rate
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        accepted = distances < choose_threshold(distances, same, rate)
+    assert bool(caught) == (allowed < 0)
+    allowed = max(allowed, 0)
+    assert accepted[~same].sum() <= allowed
+    assert accepted[same].mean() == true_accept_rate(
+        same, -distances, false_accept_rate=allowed / n
+    )
+
+
+@given(distances_of_pairs(), RATES)
+def test_one_more_different_pair_is_accepted_at_the_rate(pairs, rate):
+    distances, same = pairs
+    different = distances[~same]
+    accepted = []
+    for i, new in enumerate(different):
+        others = np.r_[np.delete(different, i), distances[same]]
+        if len(different) > 1:
+            kinds = np.r_[np.zeros(len(different) - 1, bool), np.ones(same.sum(), bool)]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                accepted.append(new < choose_threshold(others, kinds, rate))
+    assert not accepted or np.mean(accepted) <= max(rate, 1 / len(different)) + 1e-9
+
+
+def test_a_false_accept_rate_that_too_few_pairs_can_tell_draws_a_warning():
+    strict = PairClassifier("passthrough", false_accept_rate=1e-3)
+    message = r"false_accept_rate=0.001 cannot be told from 60 different pairs: needs 999"
+    with pytest.warns(UserWarning, match=message) as caught:
+        strict.fit(PAIRS, SAME)
+    assert caught[0].filename == __file__
+    assert not strict.predict(PAIRS)[SAME == 0].any()
 
 
 def test_threshold_lies_midway_between_the_pairs_it_parts():
@@ -358,6 +396,19 @@ def test_probability_of_many_pairs_is_logistic_regression():
     assert intercept == pytest.approx(reference.intercept_.item(), rel=1e-2)
 
 
+@pytest.mark.parametrize("apart", [0.2, 1.0, 10.0])
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_probability_is_that_of_scikit_learns_sigmoid_calibration(apart, share):
+    rng = np.random.default_rng(0)
+    same = np.arange(200) < share * 200
+    distances = rng.normal(np.where(same, 0, apart))
+    linear = LogisticRegression().fit(distances[:, None], same)
+    sigmoid = CalibratedClassifierCV(FrozenEstimator(linear), method="sigmoid")
+    expected = sigmoid.fit(distances[:, None], same).predict_proba(distances[:, None])[:, 1]
+    slope, intercept = fit_probability(distances, same)
+    assert_allclose(expit(intercept - slope * distances), expected, atol=1e-4)
+
+
 def test_calibrated_probabilities_match_frequencies():
     rng = np.random.default_rng(0)
     same = rng.random(20_000) < 0.4
@@ -369,16 +420,16 @@ def test_calibrated_probabilities_match_frequencies():
         assert proba[bucket].mean() == pytest.approx(same[bucket].mean(), abs=0.05)
 
 
-def test_an_encoder_worse_than_chance_gives_the_share_of_same_pairs():
+def test_an_encoder_worse_than_chance_gives_the_mean_of_platts_targets():
     distances, same = np.array([5.0, 6.0, 1.0, 2.0, 3.0]), np.array([1, 1, 0, 0, 0]) == 1
     slope, intercept = fit_probability(distances, same)
     assert slope == 0
-    assert 1 / (1 + np.exp(-intercept)) == pytest.approx(0.4)
+    assert expit(intercept) == pytest.approx((2 * 3 / 4 + 3 * 1 / 5) / 5)
 
 
 def test_false_accept_rate_moves_the_threshold_only():
     accuracy = PairClassifier("passthrough").fit(PAIRS, SAME)
-    strict = PairClassifier("passthrough", false_accept_rate=0).fit(PAIRS, SAME)
+    strict = PairClassifier("passthrough", false_accept_rate=1 / 61).fit(PAIRS, SAME)
     assert not strict.predict(PAIRS)[SAME == 0].any()
     assert strict.threshold_ < accuracy.threshold_
     assert_array_equal(strict.predict_proba(PAIRS), accuracy.predict_proba(PAIRS))
