@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from sk_fewshot._training.checkpoint import Checkpoint
 from sk_fewshot._training.data import ClassBalancedBatches, LabelledRows
 from sk_fewshot._training.net import EncoderNet, Interrupted, KeepBestEpoch, Progress, SeedEpochs
+from sk_fewshot._training.net_params import checked_net_params
 from sk_fewshot._training.workers import Workers
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
@@ -63,11 +64,13 @@ def train(
     ------
     KeyboardInterrupt
         If interrupted; skorch would return as if finished.
-    ValueError
-        If the loss is not finite.
+    TypeError, ValueError
+        If the loss is not finite, or `net_params` have what would be ignored.
     OSError
         If the checkpoint cannot be written.
     """
+    optimizer_class = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
+    net_params = checked_net_params(net_params, optimizer_class, validating=validation is not None)
     n_steps = ceil(batches_per_epoch / workers.size)  # an epoch
     schedule = LRScheduler(
         "CosineAnnealingLR",
@@ -104,10 +107,9 @@ def train(
             "iterator_valid__n_workers": workers.size,
             "validation_criterion": validation_loss,
         }
-    if isinstance(optimizer, str):  # all parameters in one pass, a fifth of a small net's step
-        stepping = {"optimizer": OPTIMIZERS[optimizer], "optimizer__fused": True}
-    else:
-        stepping = {"optimizer": optimizer}
+    stepping: dict[str, Any] = {"optimizer": optimizer_class}
+    if isinstance(optimizer, str) and not net_params.get("optimizer__foreach"):
+        stepping["optimizer__fused"] = True  # all parameters in one pass, a fifth of a small step
     if checkpoint is not None:
         callbacks.append(("checkpoint", checkpoint))
     settings: dict[str, Any] = {

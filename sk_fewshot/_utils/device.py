@@ -24,9 +24,25 @@ def resolve_device(device: str | torch.device) -> torch.device:
         raise ValueError(
             f"device must be 'auto', 'cpu', 'cuda' or another torch device, got {device!r}."
         ) from error
-    if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={device!r} was asked for, but torch finds no CUDA device.")
+    if not _is_present(resolved):
+        raise ValueError(
+            f"device={str(device)!r} is not there; 'auto' takes a device that is, and 'cpu' always "
+            "works."
+        )
     return resolved
+
+
+def _is_present(device: torch.device) -> bool:
+    if device.type == "cpu":
+        return not device.index  # torch takes "cpu:7", and computes on the only one
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is not None and accelerator.type == device.type:
+        return (device.index or 0) < torch.accelerator.device_count()
+    try:  # what torch does not count among its accelerators, or cannot compute on, such as "meta"
+        torch.zeros(1, device=device).cpu()
+    except (AssertionError, ImportError, RuntimeError):
+        return False
+    return True
 
 
 def on_device(array: NDArray, device: torch.device) -> Tensor:

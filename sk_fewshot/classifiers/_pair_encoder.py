@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
+import joblib
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
@@ -81,6 +84,19 @@ def fit_on_pairs(encoder: BaseEstimator, pairs: NDArray, same: NDArray[np.bool_]
                 "encoder=FrozenEstimator(encoder)."
             )
     return encoder.fit(encoder_input(encoder, examples))
+
+
+def resumable(
+    random_state, encoder: BaseEstimator, pairs: NDArray, same: NDArray[np.bool_]
+) -> int | np.random.RandomState | None:
+    """Return what to draw by: with a `checkpoint`, the same at every `fit` on these pairs.
+
+    Otherwise each `fit` would hold out other pairs, and never go on with the training of the file.
+    """
+    checkpoint = getattr(last_step(encoder), "checkpoint", None)
+    if checkpoint is None or isinstance(random_state, Integral):
+        return random_state
+    return int(joblib.hash((pairs, same), coerce_mmap=True)[:8], 16)
 
 
 def hold_out(

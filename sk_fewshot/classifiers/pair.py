@@ -36,6 +36,7 @@ from sk_fewshot.classifiers._pair_encoder import (
     fit_on_pairs,
     hold_out,
     members,
+    resumable,
 )
 from sk_fewshot.distances import METRICS, Metric, pairwise_distances
 from sk_fewshot.losses import PairBCELoss
@@ -92,7 +93,9 @@ class PairClassifier(LinksToDocs, MetaFit, ClassifierMixin, BaseEstimator):
     device : str or torch.device, default="auto"
         Where distances are computed; "auto" takes CUDA where there is one.
     random_state : int, RandomState instance or None, default=None
-        Draws the calibration pairs and seeds an encoder that has no seed of its own.
+        Draws the calibration pairs and seeds an encoder that has no seed of its own. Where the
+        encoder has a `checkpoint`, only an int counts, and without one the seed comes from the
+        pairs: an interrupted `fit` is resumed by the next one on the same pairs.
 
     Attributes
     ----------
@@ -192,6 +195,7 @@ class PairClassifier(LinksToDocs, MetaFit, ClassifierMixin, BaseEstimator):
         UserWarning
             If there are too few different pairs for `false_accept_rate`.
         """
+        resolve_device(self.device)
         with all_or_nothing(self) as fitted:
             pairs, y = check_pairs(X), validate_data(fitted, y=y, reset=False)
             check_consistent_length(pairs, y)
@@ -270,10 +274,11 @@ class PairClassifier(LinksToDocs, MetaFit, ClassifierMixin, BaseEstimator):
             return self.encoder, everything
         if self.encoder is not None:
             warn_if_fitted(self.encoder)
-        encoder = fresh_encoder(self._unfitted_encoder(), self.random_state)
+        random_state = resumable(self.random_state, self._unfitted_encoder(), pairs, same)
+        encoder = fresh_encoder(self._unfitted_encoder(), random_state)
         if self.calibration_pairs is None or not isinstance(last_step(encoder), SiameseTransformer):
             return fit_on_pairs(encoder, pairs, same), everything
-        unseen = hold_out(same, self.calibration_pairs, check_random_state(self.random_state))
+        unseen = hold_out(same, self.calibration_pairs, check_random_state(random_state))
         return fit_on_pairs(encoder, pairs[~unseen], same[~unseen]), unseen
 
     def _distances(self, X, *, reset: bool) -> NDArray[np.float64]:

@@ -35,6 +35,7 @@ from sk_fewshot._training import (
     train,
 )
 from sk_fewshot._utils.doc_link import LinksToDocs
+from sk_fewshot._utils.portable import portable
 from sk_fewshot._utils.random import borrowed_generator, seed_torch
 from sk_fewshot._utils.state import all_or_nothing
 from sk_fewshot._utils.validation import check_examples
@@ -310,6 +311,9 @@ class BaseTransformer(
     def __getstate__(self):
         """Leave out the net, which holds the optimizer's state, and bring modules to the CPU."""
         state = {key: value for key, value in super().__getstate__().items() if key != "net_"}
+        for name in self._get_param_names():
+            if isinstance(state.get(name), nn.Module):
+                state[name] = portable(state[name])
         for name in ("module_", "loss_"):
             if name in state and any(p.is_cuda for p in state[name].parameters()):
                 state[name] = copy.deepcopy(state[name]).cpu()

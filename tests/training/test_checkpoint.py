@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.decomposition import PCA
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from torch import nn
 
@@ -49,6 +51,13 @@ class WithDropout(nn.Module):
 
     def forward(self, x):
         return self.dropout(self.conv4(x))
+
+
+class Linear(nn.Linear):
+    """An embedding as wide as the features."""
+
+    def __init__(self, n_features):
+        super().__init__(n_features, n_features)
 
 
 class Interrupt(Callback):
@@ -413,6 +422,31 @@ def test_meta_fit_and_pairs_resume_too(examples, path, interrupt_in):
             fitted(checkpoint, what)
         interrupt_in(None)
         assert_same(fitted(None, what), fitted(checkpoint, what))
+
+
+@pytest.mark.parametrize("random_state", [None, np.random.RandomState(0)], ids=["None", "instance"])
+@pytest.mark.parametrize("make_encoder", [lambda s: s, lambda s: make_pipeline(PCA(5), s)])
+def test_pairs_without_a_seed_resume_and_calibrate_on_unseen_pairs(
+    examples, path, interrupt_in, random_state, make_encoder
+):
+    X, y = examples
+    make = with_interrupts(SiameseTransformer, random_state=None, module=Linear)
+    X_pairs, same = make_pairs(X.reshape(48, -1), y, n_pairs=60, random_state=0)
+
+    def classifier():
+        return PairClassifier(make_encoder(make(checkpoint=path)), random_state=random_state)
+
+    interrupt_in(3)
+    with pytest.raises(KeyboardInterrupt):
+        classifier().fit(X_pairs, same)
+    interrupt_in(None)
+    resumed = classifier().fit(X_pairs, same)
+    path.unlink()
+    whole = classifier().fit(X_pairs, same)
+    assert resumed.threshold_ == whole.threshold_
+    np.testing.assert_array_equal(resumed.predict_proba(X_pairs), whole.predict_proba(X_pairs))
+    with pytest.raises(ValueError, match=r"holds another training, .* X, y\."):
+        classifier().fit(X_pairs[1:], same[1:])
 
 
 def test_saved_estimators_leave_the_path_behind(examples, path, tmp_path):

@@ -226,12 +226,6 @@ def test_bad_parameters_are_named(flat, params, error, message):
     assert vars(encoder) == before
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_absent_cuda_is_named(flat):
-    with pytest.raises(ValueError, match="device='cuda' was asked for"):
-        PrototypicalTransformer(**TINY, device="cuda").fit(*flat)
-
-
 def test_training_needs_two_classes_of_two_examples(flat):
     X, y = flat
     with pytest.raises(ValueError, match=r"at least two classes .* got 1 class: np.int64"):
