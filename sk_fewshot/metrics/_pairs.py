@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Number
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.random import sample_without_replacement
+
+from sk_fewshot.metrics._labels import as_labels, is_missing
 
 
 @validate_params(
@@ -35,7 +37,8 @@ def make_pairs(
     Parameters
     ----------
     X : array-like of shape (n_samples, ...)
-        Examples: flat features, images, or arrays of any further dimensions.
+        Examples: flat features, images, or arrays of any further dimensions; or a sequence
+        (n_samples,) of text, paths or other objects.
     y : array-like of shape (n_samples,)
         Class labels.
     n_pairs : int, default=None
@@ -74,8 +77,8 @@ def make_pairs(
     >>> make_pairs(X, ["a", "b", "a"], n_pairs=2, random_state=0)[1]
     array([1, 0])
     """
-    examples = check_array(X, dtype=None, allow_nd=True, ensure_min_samples=2, input_name="X")
-    labels = check_array(column_or_1d(y), ensure_2d=False, dtype=None, input_name="y")
+    examples = _check_examples(X)
+    labels = as_labels(y, "y")
     check_consistent_length(examples, labels)
     code = np.unique(labels, return_inverse=True)[1]
     if n_pairs is None:
@@ -83,6 +86,28 @@ def make_pairs(
     else:
         pairs = _sample(code, n_pairs, check_random_state(random_state))
     return examples[pairs], (code[pairs[:, 0]] == code[pairs[:, 1]]).astype(np.int64)
+
+
+def _check_examples(X: ArrayLike) -> NDArray:
+    """Return examples as an array (n_samples, ...), or (n_samples,) of text and other objects.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two, some are missing or not finite, or numbers are one-dimensional.
+    """
+    rows = np.asarray(X)
+    raw = (
+        rows.ndim == 1 and rows.dtype.kind in "OU" and not any(isinstance(x, Number) for x in rows)
+    )
+    if not raw:
+        return check_array(X, dtype=None, allow_nd=True, ensure_min_samples=2, input_name="X")
+    for i, example in enumerate(rows):
+        if is_missing(example):
+            raise ValueError(f"X must not have missing examples, got {example} at index {i}.")
+    if len(rows) < 2:
+        raise ValueError(f"X has {len(rows)} sample, while a minimum of 2 is required.")
+    return rows
 
 
 def _sample(

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_array, check_consistent_length, column_or_1d, gen_batches
+from sklearn.utils import check_array, check_consistent_length, gen_batches
 from sklearn.utils._chunking import get_chunk_n_rows
 from sklearn.utils._param_validation import StrOptions, validate_params
 
 from sk_fewshot._utils.device import as_tensor
 from sk_fewshot.distances import METRICS, Metric, pairwise_distances
+from sk_fewshot.metrics._labels import as_codes, as_labels
 
 _CONSTRAINTS = {
     "X": ["array-like"],
@@ -240,7 +241,7 @@ def _ranks_of_matches(
             f"X and X_reference must have the same number of columns, got {queries.shape[1]} and "
             f"{reference.shape[1]}."
         )
-    code, code_reference = _encode(y_queries, y_reference)
+    code, code_reference = as_codes(y_queries, y_reference)
     n_matches = np.bincount(code_reference, minlength=code.max() + 1)[code] - leave_one_out
     answerable = np.flatnonzero(n_matches)
     if len(answerable) == 0:
@@ -293,17 +294,6 @@ def _mean(scores: Iterator[torch.Tensor]) -> float:
 
 def _check_labelled(X: ArrayLike, y: ArrayLike, suffix: str = "") -> tuple[NDArray, NDArray]:
     embeddings = check_array(X, dtype=[np.float64, np.float32], input_name=f"X{suffix}")
-    labels = check_array(column_or_1d(y), ensure_2d=False, dtype=None, input_name=f"y{suffix}")
+    labels = as_labels(y, f"y{suffix}")
     check_consistent_length(embeddings, labels)
     return embeddings, labels
-
-
-def _encode(y: NDArray, y_reference: NDArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Labels of both as integers from 0."""
-    if (y.dtype.kind in "OSU") != (y_reference.dtype.kind in "OSU"):
-        raise ValueError(
-            "y and y_reference must be both numbers or both strings, got dtypes "
-            f"{y.dtype} and {y_reference.dtype}."
-        )
-    code = np.unique(np.concatenate([y, y_reference]), return_inverse=True)[1]
-    return code[: len(y)], code[len(y) :]

@@ -7,8 +7,10 @@ from numbers import Real
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import roc_curve
-from sklearn.utils import check_array, column_or_1d
+from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, validate_params
+
+from sk_fewshot.metrics._labels import as_labels
 
 
 @validate_params(
@@ -138,7 +140,7 @@ def _accept_rates(
     y_true: ArrayLike, y_score: ArrayLike, pos_label: float | str | bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """False and true accept rate of every threshold, from "accept nothing" to "accept all"."""
-    labels = check_array(column_or_1d(y_true), ensure_2d=False, dtype=None, input_name="y_true")
+    labels = as_labels(y_true, "y_true")
     scores = check_array(y_score, ensure_2d=False, input_name="y_score")
     found = np.unique(labels)
     if len(found) != 2 or pos_label not in found.tolist():

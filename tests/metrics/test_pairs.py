@@ -1,12 +1,18 @@
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
 from sklearn.utils import check_random_state
 
+from sk_fewshot import PairClassifier
 from sk_fewshot.metrics import make_pairs
 
 
@@ -126,9 +132,47 @@ def test_labels_of_any_kind_and_data_frames_work():
     assert y_pairs.tolist() == [0, 1, 0]
 
 
+TEXTS = ["one", "two words", "three", "four"]
+
+
+@pytest.mark.parametrize("n_pairs", [None, 2])
+@pytest.mark.parametrize(
+    "X",
+    [
+        TEXTS,
+        np.array(TEXTS),
+        np.array(TEXTS, object),
+        pd.Series(TEXTS),
+        pd.Series(TEXTS, dtype="string"),
+        [Path(text) for text in TEXTS],
+        [{"text": text} for text in TEXTS],
+    ],
+    ids=["list", "array", "objects", "series", "string series", "paths", "dicts"],
+)
+def test_texts_and_other_objects_are_paired(X, n_pairs):
+    X_pairs, y_pairs = make_pairs(X, [0, 0, 1, 1], n_pairs=n_pairs, random_state=0)
+    assert X_pairs.shape == (n_pairs or 6, 2)
+    examples = list(X)
+    for (first, second), same in zip(X_pairs.tolist(), y_pairs):
+        i, j = examples.index(first), examples.index(second)
+        assert i < j
+        assert same == (i // 2 == j // 2)
+
+
+def test_pairs_of_text_are_compared():
+    X = ["good", "very good", "great good", "bad", "very bad", "quite bad"]
+    X_pairs, y_pairs = make_pairs(X, [0, 0, 0, 1, 1, 1])
+    encoder = make_pipeline(TfidfVectorizer(), TruncatedSVD(2, random_state=0))
+    clf = PairClassifier(FrozenEstimator(encoder.fit(X))).fit(X_pairs, y_pairs)
+    assert clf.score(X_pairs, y_pairs) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"X": ["a", None, "b", "c"]}, "X must not have missing examples, got None at index 1"),
+        ({"X": np.array([0.0, "a", 1, 2], object)}, "Expected 2D array"),
+        ({"X": ["a"], "y": [0]}, "minimum of 2 is required"),
         ({"n_pairs": 6}, "3 same pairs, but y only makes 2"),
         ({"y": [0, 0, 0, 0], "n_pairs": 2}, "1 different pairs, but y only makes 0"),
         ({"y": [0, 1, 2, 3], "n_pairs": 2}, "1 same pairs, but y only makes 0"),
