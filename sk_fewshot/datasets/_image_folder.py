@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import warnings
 from numbers import Integral
-from pathlib import Path
 
 import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from tqdm.auto import tqdm
 
-from sk_fewshot.datasets._image import check_pillow, image_suffixes, read_image
-
-N_NAMED = 10
+from sk_fewshot.datasets._image_decode import MAX_PIXELS, check_pillow, max_bytes
+from sk_fewshot.datasets._image_file import read_file
+from sk_fewshot.datasets._image_pixels import read_pixels
+from sk_fewshot.datasets._image_scan import listed, scan
 
 
 @validate_params(
@@ -22,11 +22,21 @@ N_NAMED = 10
         "path": [str, os.PathLike],
         "image_size": [Interval(Integral, 1, None, closed="left"), tuple],
         "color_mode": [StrOptions({"grayscale", "rgb"})],
+        "follow_links": ["boolean"],
+        "max_pixels": [Interval(Integral, 1, None, closed="left")],
         "verbose": ["verbose"],
     },
     prefer_skip_nested_validation=True,
 )
-def load_image_folder(path, *, image_size, color_mode="grayscale", verbose=False):
+def load_image_folder(
+    path,
+    *,
+    image_size,
+    color_mode="grayscale",
+    follow_links=False,
+    max_pixels=MAX_PIXELS,
+    verbose=False,
+):
     """Load images whose class is the name of the folder they are in.
 
     ::
@@ -47,6 +57,12 @@ def load_image_folder(path, *, image_size, color_mode="grayscale", verbose=False
         is not kept. The filter is Pillow's antialiased ``BILINEAR``.
     color_mode : {"grayscale", "rgb"}, default="grayscale"
         Channels of the result. What is transparent becomes white.
+    follow_links : bool, default=False
+        Whether symbolic links in the folder are followed, wherever they lead. By default none is: a
+        warning names them. Either way each folder is read once, so that a loop ends.
+    max_pixels : int, default=67108864
+        Images with more pixels are refused before they are decoded, and so are files of more than 8
+        bytes for each of these pixels and 16 MB. Reading an image takes up to 12 bytes a pixel.
     verbose : bool or int, default=False
         Show a progress bar.
 
@@ -71,14 +87,20 @@ def load_image_folder(path, *, image_size, color_mode="grayscale", verbose=False
         If ``path`` is not a folder that can be read.
     ValueError
         If there are no class folders, one of them is empty, an image lies outside of them, or
-        images cannot be read: damaged, or with more than 8 bits a channel. The files are named.
+        images cannot be read: damaged, too large, or no regular files but pipes, sockets or
+        devices. The files are named.
     ImportError
         If Pillow is not installed.
 
     Notes
     -----
-    BMP, GIF (the first frame), JPEG, PNG, PPM, TIFF and WebP images are read. Files with other
-    endings are skipped, and so are files and folders whose name starts with a dot.
+    AVIF, BMP, GIF, HEIC, JPEG, PNG, PPM, TIFF and WebP images are read; of several frames the first
+    one. HEIC needs the plug-in pillow-heif, AVIF Pillow 11.3. Files with other endings are skipped,
+    and so are files and folders whose name starts with a dot.
+
+    Grey images of 16 bits are read in full, of colours the upper 8 bits of each channel. EXIF data
+    that make no sense are ignored. Pillow's own limit, ``PIL.Image.MAX_IMAGE_PIXELS``, holds as
+    well as ``max_pixels``.
 
     Examples
     --------
@@ -96,26 +118,27 @@ def load_image_folder(path, *, image_size, color_mode="grayscale", verbose=False
     """
     check_pillow("load_image_folder")
     size = _height_width(image_size)
-    files = [(name, file) for name, files in _class_folders(Path(path)) for file in files]
+    found = scan(path, follow_links)
+    if found.unfollowed:
+        warnings.warn(found.unfollowed, stacklevel=3)
     channels = () if color_mode == "grayscale" else (3,)
-    images = np.empty((len(files), *channels, *size), dtype=np.float32)
-    unreadable = []
-    for (_, file), image in zip(tqdm(files, unit="image", disable=not verbose), images):
+    images = np.empty((len(found.images), *channels, *size), dtype=np.float32)
+    unreadable = found.unreadable
+    for (_, file), image in zip(tqdm(found.images, unit="image", disable=not verbose), images):
         try:
-            with file.open("rb") as stream:
-                image[:] = read_image(stream, size, color_mode, "BILINEAR")
+            content = read_file(file, max_bytes(max_pixels))
+            image[:] = read_pixels(content, size, color_mode, max_pixels=max_pixels)
         except (OSError, ValueError) as error:
             unreadable.append(f"{file} ({error})")
     if unreadable:
-        raise ValueError(f"{len(unreadable)} images cannot be read: {_list(unreadable)}")
-    images /= 255
-    target_names, target = np.unique([name for name, _ in files], return_inverse=True)
+        raise ValueError(f"{len(unreadable)} images cannot be read: {listed(unreadable)}")
+    target_names, target = np.unique([name for name, _ in found.images], return_inverse=True)
     return Bunch(
         images=images,
         data=images.reshape(len(images), -1),
         target=target,
         target_names=target_names,
-        filenames=np.array([str(file) for _, file in files]),
+        filenames=np.array([file for _, file in found.images]),
     )
 
 
@@ -127,40 +150,3 @@ def _height_width(image_size: int | tuple) -> tuple[int, int]:
             f"ints, height and width, of at least 1. Got {image_size!r} instead."
         )
     return int(size[0]), int(size[1])
-
-
-def _class_folders(top: Path) -> list[tuple[str, list[Path]]]:
-    """Name and image files of every class folder, sorted."""
-    classes, empty = [], []
-    for folder, has_folders, files in _walk(top):
-        if folder == top:
-            if files:
-                raise ValueError(f"Images lie in no class folder: {_list(files)}")
-        elif files:
-            classes.append((folder.relative_to(top).as_posix(), files))
-        elif not has_folders:
-            empty.append(folder)
-    if empty:
-        raise ValueError(f"Folders without images: {_list(empty)}")
-    if not classes:
-        raise ValueError(f"{top} has no class folders: one folder of images for each class.")
-    return sorted(classes)
-
-
-def _walk(top: Path) -> Iterator[tuple[Path, bool, list[Path]]]:
-    """Each visible folder, whether it has visible folders, and its image files."""
-    suffixes = image_suffixes()
-    for folder, folders, files in os.walk(top, onerror=_raise, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = (Path(folder, name) for name in sorted(files) if not name.startswith("."))
-        yield Path(folder), bool(folders), [p for p in paths if p.suffix.lower() in suffixes]
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _list(names: list) -> str:
-    """The first few names, and how many more there are."""
-    more = f", and {len(names) - N_NAMED} more" if len(names) > N_NAMED else ""
-    return ", ".join(map(str, names[:N_NAMED])) + more + "."

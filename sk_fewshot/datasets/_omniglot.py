@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterable
 from numbers import Integral, Real
@@ -13,7 +12,8 @@ from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
 from sk_fewshot.datasets._archive import Archive, locate, read_members
-from sk_fewshot.datasets._image import check_pillow, read_image
+from sk_fewshot.datasets._image_decode import MAX_PIXELS, check_pillow
+from sk_fewshot.datasets._image_pixels import read_pixels
 
 REPOSITORY = "https://github.com/brendenlake/omniglot/raw/master/python"
 SUBSETS = {  # archive, checksum, number of characters
@@ -212,5 +212,8 @@ def fetch_omniglot(
 def decode(drawings: Iterable[bytes], image_size: int) -> np.ndarray:
     """Drawings (n, image_size, image_size), float32, ink is 1."""
     size = (image_size, image_size)
-    pixels = [read_image(io.BytesIO(png), size, "grayscale", "BOX") for png in drawings]
-    return 1 - np.stack(pixels) / np.float32(255)
+    pixels = [
+        read_pixels(png, size, "grayscale", interpolation="box", max_pixels=MAX_PIXELS)[0]
+        for png in drawings
+    ]
+    return 1 - np.stack(pixels)

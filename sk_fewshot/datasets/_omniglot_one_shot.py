@@ -10,7 +10,7 @@ from sklearn.utils import Bunch
 from sklearn.utils._param_validation import validate_params
 
 from sk_fewshot.datasets._archive import Archive, locate, read_members
-from sk_fewshot.datasets._image import check_pillow
+from sk_fewshot.datasets._image_decode import check_pillow
 from sk_fewshot.datasets._omniglot import DESCR, FETCH_PARAMETERS, REPOSITORY, decode
 
 ONE_SHOT = ("all_runs.zip", "md5:e8996daecdf12afeeb4a53a179f06b19")
