@@ -17,7 +17,8 @@ from skorch.callbacks import Callback
 from torch import Tensor
 
 from sk_fewshot._training.net import EncoderNet
-from sk_fewshot._utils.files import remove_leftovers, write_atomically
+from sk_fewshot._utils.files import open_regular, remove_leftovers, write_atomically
+from sk_fewshot._utils.memory import out_of_memory_as_such
 from sk_fewshot._version import __version__
 
 _HEAD = b"sk_fewshot checkpoint 1 "
@@ -62,7 +63,7 @@ class Checkpoint(Callback):
     """
 
     def __init__(self, path: str | os.PathLike, training: Mapping[str, str], random_state: int):
-        self.path = Path(path).resolve()
+        self.path = Path(os.path.realpath(path))
         self.training = dict(training)
         self.random_state = random_state
         self.n_epochs = 0
@@ -115,19 +116,19 @@ class Checkpoint(Callback):
             "finished": self.finished,
             **_state_of(net),
         }
-        content = _sealed(state)
+        first_line, content = _sealed(state)
         try:
             if _first_line(self.path) not in (None, self._last_line):
                 raise ValueError(
                     f"checkpoint={str(self.path)!r} has meanwhile been written by another "
                     "training; each needs a path of its own."
                 )
-            write_atomically(self.path, content)
+            write_atomically(self.path, [first_line, content])
         except OSError as error:
             raise OSError(
                 error.errno, f"The checkpoint cannot be written: {error.strerror}", str(self.path)
             ) from error
-        self._last_line = content[:_SEALED]
+        self._last_line = first_line
 
     def _check_same_training(self, state: dict[str, Any]) -> None:
         theirs = state["training"]
@@ -201,27 +202,35 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"A checkpoint holds numbers, text and tensors, got {value!r}.")
 
 
-def _sealed(state: dict[str, Any]) -> bytes:
+def _sealed(state: dict[str, Any]) -> tuple[bytes, memoryview]:
+    """Return the first line of a file and what follows it."""
     buffer = io.BytesIO()
-    torch.save(state, buffer)
-    content = buffer.getvalue()
-    buffer.seek(0)
-    if unsafe := torch.serialization.get_unsafe_globals_in_checkpoint(buffer):
-        raise TypeError(
-            "A checkpoint holds numbers, text and tensors, but the state of the module, loss, "
-            f"optimizer or callbacks has {', '.join(sorted(unsafe))}."
-        )
-    return _HEAD + hashlib.sha256(content).hexdigest().encode() + b"\n" + content
+    with out_of_memory_as_such():
+        torch.save(state, buffer)
+        buffer.seek(0)
+        if unsafe := torch.serialization.get_unsafe_globals_in_checkpoint(buffer):
+            raise TypeError(
+                "A checkpoint holds numbers, text and tensors, but the state of the module, loss, "
+                f"optimizer or callbacks has {', '.join(sorted(unsafe))}."
+            )
+    return _line_of(buffer), buffer.getbuffer()
+
+
+def _line_of(content: io.BytesIO) -> bytes:
+    return _HEAD + hashlib.sha256(content.getbuffer()).hexdigest().encode() + b"\n"
 
 
 def _unsealed(path: Path) -> tuple[bytes, dict[str, Any]]:
     """Return the first line of a file and the state that it holds."""
-    content = path.read_bytes()
-    line, content = content[:_SEALED], content[_SEALED:]
+    with open_regular(path) as file:
+        line, content = file.read(_SEALED), io.BytesIO(file.read())
     try:
-        if line != _HEAD + hashlib.sha256(content).hexdigest().encode() + b"\n":
+        if line != _line_of(content):
             raise ValueError("its checksum differs.")
-        return line, torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+        with out_of_memory_as_such():
+            return line, torch.load(content, weights_only=True, map_location="cpu")
+    except MemoryError:
+        raise
     except Exception as error:
         raise ValueError(
             f"checkpoint={str(path)!r} is damaged or not a checkpoint of this version: {error} "
@@ -231,7 +240,7 @@ def _unsealed(path: Path) -> tuple[bytes, dict[str, Any]]:
 
 def _first_line(path: Path) -> bytes | None:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return file.read(_SEALED)
     except FileNotFoundError:
         return None

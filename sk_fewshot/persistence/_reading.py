@@ -7,7 +7,6 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -18,6 +17,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from torch import Tensor, nn
 
+from sk_fewshot._utils.files import open_regular
 from sk_fewshot._utils.random import borrowed_generator
 from sk_fewshot.persistence._container import InvalidFileError, unpack
 from sk_fewshot.persistence._known import (
@@ -78,8 +78,7 @@ def load(path: str | os.PathLike, *, modules: Iterable[Callable] = ()) -> Any:
 
     Examples
     --------
-    >>> from pathlib import Path
-    >>> from tempfile import TemporaryDirectory
+    >>>     >>> from tempfile import TemporaryDirectory
     >>> import sk_fewshot
     >>> clf = sk_fewshot.PrototypicalClassifier("passthrough").fit([[0.0], [1.0]], ["a", "b"])
     >>> with TemporaryDirectory() as folder:
@@ -89,7 +88,8 @@ def load(path: str | os.PathLike, *, modules: Iterable[Callable] = ()) -> Any:
     array(['b'], dtype='<U1')
     """
     own = _by_name(modules)
-    content = Path(path).read_bytes()
+    with open_regular(path) as file:
+        content = file.read()
     with _refusing(f"{os.fspath(path)!r} is not a file that load accepts: "):
         structure, tensors = unpack(content)
         _check_keys(structure, {"format", "versions", "estimator"})

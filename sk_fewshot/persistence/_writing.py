@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -55,7 +54,8 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
         `augment` are saved by their qualified name, to be given to :func:`load`. A module given as
         an instance must be this package's or made of common layers of torch, a loss this package's.
     path : str or path-like
-        Replaced at once, by `os.replace`, or on failure left as it was. Its folder must exist.
+        Its folder must exist. A file that is there is replaced at once, or on failure left as it
+        was; it keeps its owner and mode. A new one follows the umask. A symbolic link is followed.
 
     Raises
     ------
@@ -73,8 +73,7 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
     Examples
     --------
     >>> import tempfile
-    >>> from pathlib import Path
-    >>> import numpy as np
+    >>>     >>> import numpy as np
     >>> from sk_fewshot import PrototypicalClassifier, load, save
     >>> clf = PrototypicalClassifier("passthrough").fit(np.eye(2), ["cat", "dog"])
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -95,7 +94,7 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
             f"{type(estimator).__name__} cannot be saved, as it cannot be rebuilt: {error}"
         ) from error
     text = json.dumps(structure, allow_nan=False, separators=(",", ":"))
-    write_atomically(Path(path), pack(text, writer.tensors))
+    write_atomically(path, [pack(text, writer.tensors)])
 
 
 class _Writer:
