@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from sk_fewshot._utils.device import on_device, resolve_device
-from sk_fewshot._utils.validation import check_examples, check_labels
+from sk_fewshot._utils.examples import check_examples
+from sk_fewshot._utils.validation import check_labels
 from sk_fewshot.classifiers._base import BaseFewShotClassifier
 from sk_fewshot.classifiers._encoder import encode_examples, learned_head
 from sk_fewshot.classifiers._support import byte_order

@@ -14,7 +14,12 @@ torch.set_num_threads(1)
 # The same examples on every run: a change that passed here passes there. `make fuzz` draws others.
 settings.register_profile("fixed", derandomize=True, database=None, deadline=None)
 settings.register_profile("fuzz", database=None, deadline=None, print_blob=True)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "fixed")
+settings.load_profile(PROFILE)
+# What promises rest on decorates itself with `@settings.get_profile("thorough")`.
+settings.register_profile(
+    "thorough", settings.get_profile(PROFILE), max_examples=5000 if PROFILE == "fuzz" else 200
+)
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

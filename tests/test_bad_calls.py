@@ -40,7 +40,7 @@ from sk_fewshot.datasets import (
     fetch_omniglot_one_shot,
     load_image_folder,
 )
-from sk_fewshot.distances import METRICS, pairwise_distances, unit
+from sk_fewshot.distances import METRICS, paired_distances, pairwise_distances, unit
 from sk_fewshot.encoders import MLP, Conv4, encode, folded
 from sk_fewshot.episodes import ClassBalancedSampler
 from sk_fewshot.metrics import (
@@ -124,7 +124,7 @@ BAD_X = {
     "inf": (with_cell(INF), "Input X contains infinity"),
     "-inf": (with_cell(-INF), "Input X contains infinity"),
     "complex": (X.astype(complex), "Complex data not supported"),
-    "strings": (np.full(X.shape, "a"), "could not convert string to float|'a'"),
+    "strings": (np.full(X.shape, "a"), r"X must hold numbers, got text \('a'\)|to float: np.str_"),
     "1-D": (X[:, 0], "Expected 2D array"),
     "scalar": (np.float64(1), "Expected 2D array"),
     "None": (None, "Expected 2D array|None"),
@@ -360,7 +360,7 @@ for what, (value, says) in {
     "empty": (X_PAIRS[:0], "X must not be empty"),
     "6-D": (X_PAIRS.reshape(24, 2, 1, 1, 1, D), "X must be flat"),
     "None": (None, "X must hold pairs"),
-    "strings": (X_PAIRS.astype(str).astype(object) + "a", "could not convert string"),
+    "strings": (X_PAIRS.astype(str).astype(object) + "a", r"X must hold numbers, got text \('"),
     "beyond float32": (with_cell(1e300, X_PAIRS), "X holds values too large for float32"),
 }.items():
     bad(f"Pair.fit(X: {what})", fit, PAIR, {"encoder": "passthrough"}, value, Y_PAIRS, message=says)
@@ -641,6 +641,8 @@ for name, function in METRICS.items():
     ):
         bad(f"{name}({what})", function, x, y, message=says)
         bad(f"pairwise_distances({name}: {what})", pairwise_distances, x, y, name, message=says)
+        bad(f"paired_distances({name}: {what})", paired_distances, x, y, name, message=says)
+    bad(f"paired_distances({name}: rows)", paired_distances, Z, Z[1:], name, message="x and y must")
 for what, x in (("array", X), ("int", Z.long()), ("list", [1.0])):
     bad(f"unit({what})", unit, x, message="x must be a floating")
 for value in (3, None, Conv4):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import prod
 
 import numpy as np
 import torch
@@ -11,18 +12,21 @@ from torch.utils.data import Dataset
 
 from sk_fewshot._utils.device import as_tensor, on_device
 from sk_fewshot._utils.random import seed_torch
+from sk_fewshot._utils.rows import Rows, pieces
 from sk_fewshot.episodes import ClassBalancedSampler
 
 
 class LabelledRows(Dataset):
     """Examples and their integer labels, handed out as float32 tensors on one device.
 
-    On the CPU rows are sliced from the caller's array, which is never copied whole (it may be a
-    memory map); a CUDA device holds all of them at once where they fit into half its free memory.
+    On the CPU a batch is read and cast at a time, so that the caller's rows are never copied whole
+    (they may be a memory map); a CUDA device holds all of them where they fit into half its free
+    memory.
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
+    X : ndarray or Rows of shape (n_samples, ...)
+        Numbers of any type.
     y : ndarray of shape (n_samples,)
         Labels; as classes they become 0 .. n_classes - 1.
     shape : tuple of int
@@ -30,14 +34,18 @@ class LabelledRows(Dataset):
     device : torch.device
     """
 
-    def __init__(self, X: np.ndarray, y: np.ndarray, shape: tuple[int, ...], device: torch.device):
+    def __init__(
+        self, X: np.ndarray | Rows, y: np.ndarray, shape: tuple[int, ...], device: torch.device
+    ):
         classes, self.y = np.unique(y, return_inverse=True)
         self.n_classes = len(classes)
         self._shape = shape
         self.device = device
-        self._X: np.ndarray | Tensor = X
-        if device.type == "cuda" and 4 * X.size < torch.cuda.mem_get_info(device)[0] / 2:
-            self._X = torch.tensor(X, dtype=torch.float32, device=device)
+        self._X: np.ndarray | Rows | Tensor = X
+        if device.type == "cuda" and 4 * prod(X.shape) < torch.cuda.mem_get_info(device)[0] / 2:
+            self._X = torch.empty(X.shape, device=device)
+            for place, piece in pieces(X):
+                self._X[place] = as_tensor(piece.astype(np.float32))
 
     def __len__(self) -> int:
         return len(self.y)
@@ -47,7 +55,7 @@ class LabelledRows(Dataset):
         if isinstance(self._X, Tensor):
             examples = self._X[on_device(rows, self.device)]
         else:
-            examples = as_tensor(self._X[rows]).to(self.device, torch.float32)
+            examples = on_device(np.asarray(self._X[rows], np.float32, order="C"), self.device)
         labels = on_device(self.y[rows], self.device)
         return examples.reshape(len(rows), *self._shape), labels
 

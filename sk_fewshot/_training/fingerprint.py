@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sk_fewshot._utils.rows import Rows
+
 _ROWS = 4096  # hashed at once, so that a memory map is never read whole
 
 
@@ -26,7 +28,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(_described(value, frozenset())).encode()).hexdigest()
 
 
-def digest_of_rows(X: NDArray) -> str:
+def digest_of_rows(X: NDArray | Rows) -> str:
     """SHA-256 of an array's type, shape and numbers."""
     sha = hashlib.sha256(f"{X.dtype.str} {X.shape}".encode())
     for start in range(0, len(X), _ROWS):

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sk_fewshot._utils.device import torch_dtype
+from sk_fewshot._utils.rows import Rows
 
 
 def apply_in_chunks(
     function: Callable[[Tensor], Tensor],
-    X: NDArray,
+    X: NDArray | Rows,
     *,
     chunk_size: int,
     device: torch.device,
@@ -29,7 +30,7 @@ def apply_in_chunks(
     ----------
     function : callable
         Maps a tensor (chunk_size, ...) to one (chunk_size, m).
-    X : ndarray of shape (n, ...)
+    X : ndarray or Rows of shape (n, ...)
     chunk_size : int
     device : torch.device
         Where the function computes.

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from sk_fewshot._utils.chunks import apply_in_chunks
 from sk_fewshot._utils.device import resolve_device
 from sk_fewshot._utils.doc_link import LinksToDocs
+from sk_fewshot._utils.examples import check_examples
 from sk_fewshot._utils.state import all_or_nothing
-from sk_fewshot._utils.validation import check_examples
 from sk_fewshot.classifiers._encoder import (
     check_comparable,
     encode_examples,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -13,7 +14,12 @@ from sklearn.utils import check_array, check_random_state, get_tags
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from sk_fewshot._utils.validation import as_array, n_dimensions
+from sk_fewshot._utils.containers import as_array
+from sk_fewshot._utils.examples import n_dimensions
+from sk_fewshot._utils.rows import Rows, pieces
+from sk_fewshot.transformers._base import BaseTransformer
+
+_Embeddings = TypeVar("_Embeddings", bound=np.ndarray | Rows)
 
 _LARGEST = 1e17  # a sum of 10,000 squares of this ends at 1e38, as float32 does
 
@@ -64,7 +70,9 @@ def encoder_input(encoder: BaseEstimator, X):
 
     Text, rows and DataFrames are the encoder's to judge.
     """
-    X = as_array(X)
+    if isinstance(_step(encoder, 0), BaseTransformer):
+        return X
+    X = np.asarray(X) if isinstance(X, Rows) else as_array(X)
     if n_dimensions(X) <= 2 or _takes_images(encoder):
         return X
     X = np.asarray(X)
@@ -98,7 +106,7 @@ def encode_examples(encoder: BaseEstimator, X) -> np.ndarray:
     )
 
 
-def check_comparable(embeddings: np.ndarray) -> np.ndarray:
+def check_comparable(embeddings: _Embeddings) -> _Embeddings:
     """Return embeddings whose squares and products float32 has room for, if that is their type.
 
     Raises
@@ -106,8 +114,8 @@ def check_comparable(embeddings: np.ndarray) -> np.ndarray:
     ValueError
         If they are too large: their distances could not be told apart.
     """
-    if embeddings.dtype == np.float32 and embeddings.size:
-        largest = max(-embeddings.min(), embeddings.max())
+    if embeddings.dtype == np.float32 and len(embeddings):
+        largest = max(max(-piece.min(), piece.max()) for _, piece in pieces(embeddings))
         if largest > _LARGEST:
             raise ValueError(
                 f"Embeddings must be of size {_LARGEST:g} at most to be compared in float32, got "

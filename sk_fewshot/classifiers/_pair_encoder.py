@@ -11,47 +11,49 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
-from sk_fewshot._utils.validation import as_array
+from sk_fewshot._training import digest_of_rows
+from sk_fewshot._utils.containers import NotNumbersError, as_rows
+from sk_fewshot._utils.rows import Rows, members
 from sk_fewshot.classifiers._encoder import encoder_input, last_step
 from sk_fewshot.transformers import SiameseTransformer
 from sk_fewshot.transformers._siamese_pairs import SiameseTransformerOfPairs
 
 
-def check_pairs(X) -> NDArray:
-    """Return X as an array of pairs.
+def check_pairs(X) -> NDArray | Rows:
+    """Return X as an array of pairs, or rows of them that are read some at a time.
 
     Raises
     ------
     ValueError
-        If X does not have shape (n_pairs, 2, ...), with further dimensions unless it holds text, or
-        is empty.
+        If X does not have shape (n_pairs, 2, ...), with further dimensions unless it holds text or
+        other raw examples, or is empty.
     """
-    pairs, shape = np.asarray(as_array(X)), np.shape(as_array(X))
-    of_text = len(shape) == 2 and pairs.size > 0 and isinstance(pairs.flat[0], str)
-    if len(shape) < 3 - of_text or shape[1] != 2:
+    least = 3
+    try:
+        pairs = as_rows(X)
+    except NotNumbersError:  # raw examples, for the encoder to judge
+        pairs, least = np.asarray(X), 2
+    if pairs.ndim < least or pairs.shape[1] != 2:
         raise ValueError(
             "X must hold pairs of examples and have shape (n_pairs, 2, n_features), "
             "(n_pairs, 2, H, W) or (n_pairs, 2, C, H, W), or (n_pairs, 2) where they are text, got "
-            f"shape {shape}."
+            f"shape {pairs.shape}; for one pair pass X[:1] instead of X[0]."
         )
-    if 0 in shape:
-        raise ValueError(f"X must not be empty, got shape {shape}.")
+    if 0 in pairs.shape:
+        raise ValueError(f"X must not be empty, got shape {pairs.shape}.")
     return pairs
 
 
-def members(pairs: NDArray) -> NDArray:
-    """Return the examples (2 n_pairs, ...) of pairs (n_pairs, 2, ...), one pair after another."""
-    return pairs.reshape(2 * len(pairs), *pairs.shape[2:])
-
-
-def fit_on_pairs(encoder: BaseEstimator, pairs: NDArray, same: NDArray[np.bool_]) -> BaseEstimator:
+def fit_on_pairs(
+    encoder: BaseEstimator, pairs: NDArray | Rows, same: NDArray[np.bool_]
+) -> BaseEstimator:
     """Fit a fresh encoder on pairs: a :class:`SiameseTransformer` by `same`, others without.
 
     Parameters
     ----------
     encoder : transformer
         Unfitted; changed in place.
-    pairs : ndarray of shape (n_pairs, 2, ...)
+    pairs : ndarray or Rows of shape (n_pairs, 2, ...)
     same : ndarray of bool of shape (n_pairs,)
 
     Returns
@@ -63,7 +65,6 @@ def fit_on_pairs(encoder: BaseEstimator, pairs: NDArray, same: NDArray[np.bool_]
     ValueError
         If the encoder learns from class labels.
     """
-    examples = members(pairs)
     if isinstance(encoder, SiameseTransformer):
         learner = SiameseTransformerOfPairs(**encoder.get_params(deep=False))
         encoder.__dict__.update(vars(learner.fit(pairs, same.astype(np.intp))))
@@ -71,8 +72,9 @@ def fit_on_pairs(encoder: BaseEstimator, pairs: NDArray, same: NDArray[np.bool_]
     if isinstance(encoder, Pipeline) and isinstance(last_step(encoder), SiameseTransformer):
         first, (name, last) = encoder[:-1], encoder.steps[-1]
         if len(first):
-            examples = np.asarray(first.fit_transform(encoder_input(first, examples)))
-        last = fit_on_pairs(last, examples.reshape(len(pairs), 2, *examples.shape[1:]), same)
+            examples = np.asarray(first.fit_transform(encoder_input(first, members(pairs))))
+            pairs = examples.reshape(len(pairs), 2, *examples.shape[1:])
+        last = fit_on_pairs(last, pairs, same)
         encoder.steps = [*first.steps, (name, last)]
         return encoder
     steps = [step for _, step in encoder.steps] if isinstance(encoder, Pipeline) else [encoder]
@@ -83,11 +85,11 @@ def fit_on_pairs(encoder: BaseEstimator, pairs: NDArray, same: NDArray[np.bool_]
                 "have. Fit it on labelled examples: by meta_fit, or ahead, and pass "
                 "encoder=FrozenEstimator(encoder)."
             )
-    return encoder.fit(encoder_input(encoder, examples))
+    return encoder.fit(encoder_input(encoder, members(pairs)))
 
 
 def resumable(
-    random_state, encoder: BaseEstimator, pairs: NDArray, same: NDArray[np.bool_]
+    random_state, encoder: BaseEstimator, pairs: NDArray | Rows, same: NDArray[np.bool_]
 ) -> int | np.random.RandomState | None:
     """Return what to draw by: with a `checkpoint`, the same at every `fit` on these pairs.
 
@@ -96,7 +98,9 @@ def resumable(
     checkpoint = getattr(last_step(encoder), "checkpoint", None)
     if checkpoint is None or isinstance(random_state, Integral):
         return random_state
-    return int(joblib.hash((pairs, same), coerce_mmap=True)[:8], 16)
+    raw = pairs.dtype.kind not in "biuf"
+    given = joblib.hash(pairs) if raw else digest_of_rows(pairs)
+    return int(joblib.hash((given, same))[:8], 16)
 
 
 def hold_out(

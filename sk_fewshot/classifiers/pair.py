@@ -18,10 +18,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from sk_fewshot._utils.chunks import apply_in_chunks
-from sk_fewshot._utils.device import resolve_device
+from sk_fewshot._utils.device import resolve_device, torch_dtype
 from sk_fewshot._utils.doc_link import LinksToDocs
+from sk_fewshot._utils.examples import check_rows
+from sk_fewshot._utils.rows import Rows, SelectedRows, float_type, members, reshaped
 from sk_fewshot._utils.state import all_or_nothing
-from sk_fewshot._utils.validation import check_examples
 from sk_fewshot.classifiers._encoder import (
     check_comparable,
     encode_examples,
@@ -35,7 +36,6 @@ from sk_fewshot.classifiers._pair_encoder import (
     check_pairs,
     fit_on_pairs,
     hold_out,
-    members,
     resumable,
 )
 from sk_fewshot.distances import METRICS, Metric, pairwise_distances
@@ -150,6 +150,7 @@ class PairClassifier(LinksToDocs, MetaFit, ClassifierMixin, BaseEstimator):
     _default_encoder: ClassVar = SiameseTransformer
 
     image_shape_: tuple[int, int, int] | None
+    n_features_in_: int
 
     def __init__(
         self,
@@ -207,7 +208,9 @@ class PairClassifier(LinksToDocs, MetaFit, ClassifierMixin, BaseEstimator):
                 )
             same = y == 1
             fitted.encoder_, unseen = fitted._fit_encoder(pairs, same)
-            distances, same = fitted._distances(pairs[unseen], reset=True), same[unseen]
+            if unseen is not None:
+                pairs, same = SelectedRows(pairs, unseen), same[unseen]
+            distances = fitted._distances(pairs, reset=True)
             fitted.slope_, fitted.intercept_ = fit_probability(distances, same)
             fitted.threshold_ = choose_threshold(distances, same, self.false_accept_rate)
         return self
@@ -263,33 +266,35 @@ class PairClassifier(LinksToDocs, MetaFit, ClassifierMixin, BaseEstimator):
         return expit(np.stack([-log_odds, log_odds], axis=1))
 
     def _fit_encoder(
-        self, pairs: NDArray, same: NDArray[np.bool_]
-    ) -> tuple[BaseEstimator | str, NDArray[np.bool_] | slice]:
-        """Return the fitted encoder and which pairs to calibrate on."""
-        everything = slice(None)
+        self, pairs: NDArray | Rows, same: NDArray[np.bool_]
+    ) -> tuple[BaseEstimator | str, NDArray[np.intp] | None]:
+        """Return the fitted encoder and which pairs to calibrate on, None for all."""
         if isinstance(self.encoder, str):
-            return self.encoder, everything
+            return self.encoder, None
         if self._is_frozen():
             check_is_fitted(self.encoder)
-            return self.encoder, everything
+            return self.encoder, None
         if self.encoder is not None:
             warn_if_fitted(self.encoder)
         random_state = resumable(self.random_state, self._unfitted_encoder(), pairs, same)
         encoder = fresh_encoder(self._unfitted_encoder(), random_state)
         if self.calibration_pairs is None or not isinstance(last_step(encoder), SiameseTransformer):
-            return fit_on_pairs(encoder, pairs, same), everything
-        unseen = hold_out(same, self.calibration_pairs, check_random_state(random_state))
-        return fit_on_pairs(encoder, pairs[~unseen], same[~unseen]), unseen
+            return fit_on_pairs(encoder, pairs, same), None
+        held_out = hold_out(same, self.calibration_pairs, check_random_state(random_state))
+        seen, unseen = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+        return fit_on_pairs(encoder, SelectedRows(pairs, seen), same[seen]), unseen
 
     def _distances(self, X, *, reset: bool) -> NDArray[np.float64]:
         pairs = check_pairs(X)
         if isinstance(self.encoder_, str):
             image_shape = None if reset else self.image_shape_
-            embeddings, self.image_shape_ = check_examples(
+            embeddings, self.image_shape_ = check_rows(
                 self, members(pairs), image_shape=image_shape, reset=reset
             )
+            embedded = reshaped(pairs, (2, self.n_features_in_))
         else:
             embeddings = encode_examples(self.encoder_, members(pairs))
+            embedded = embeddings.reshape(len(pairs), 2, -1)
         if reset and hasattr(self.encoder_, "n_features_in_"):
             self.n_features_in_ = self.encoder_.n_features_in_
         check_comparable(embeddings)
@@ -300,8 +305,13 @@ class PairClassifier(LinksToDocs, MetaFit, ClassifierMixin, BaseEstimator):
             first, second = chunk.unsqueeze(2).unbind(1)  # (n, 1, d)
             return compare(first, second).flatten()
 
-        embedded = embeddings.reshape(len(pairs), 2, -1)
-        return apply_in_chunks(distances, embedded, chunk_size=_CHUNK, device=device).astype(float)
+        return apply_in_chunks(
+            distances,
+            embedded,
+            chunk_size=_CHUNK,
+            device=device,
+            dtype=torch_dtype(float_type(embedded.dtype)),
+        ).astype(float)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

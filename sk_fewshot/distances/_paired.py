@@ -52,7 +52,7 @@ def paired_distances(x: Tensor, y: Tensor, metric: Metric = "sqeuclidean") -> Te
     Raises
     ------
     TypeError, ValueError
-        As :func:`pairwise_distances`.
+        As :func:`pairwise_distances`, or if the numbers of rows differ.
 
     See Also
     --------
@@ -66,10 +66,15 @@ def paired_distances(x: Tensor, y: Tensor, metric: Metric = "sqeuclidean") -> Te
     >>> paired_distances(x, x.flip(0), "euclidean")
     tensor([5., 5.])
     """
+    check_comparable_points(x, y)
+    if x.shape[-2] != y.shape[-2]:
+        raise ValueError(
+            "x and y must have the same number of rows, got shapes "
+            f"{tuple(x.shape)} and {tuple(y.shape)}."
+        )
     if callable(metric) or metric not in _OF_PAIRS:
         if not callable(metric):
             check_name(metric)
         x, y = torch.broadcast_tensors(x, y)
         return pairwise_distances(x.unsqueeze(-2), y.unsqueeze(-2), metric).flatten(-3)
-    check_comparable_points(x, y)
     return in_dtype(_OF_PAIRS[metric](x.double(), y.double()), x.dtype)

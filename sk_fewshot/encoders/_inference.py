@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from sk_fewshot._utils.chunks import apply_in_chunks
 from sk_fewshot._utils.device import resolve_device
+from sk_fewshot._utils.rows import Rows, pieces
 
 __all__ = ["encode"]
 
 
 def encode(
     module: nn.Module,
-    X: NDArray,
+    X: NDArray | Rows,
     *,
     device: str | torch.device = "cpu",
     chunk_size: int | None = None,
@@ -81,7 +82,7 @@ def encode(
         out = apply_in_chunks(
             embeddings, X, chunk_size=chunk_size, device=device, dtype=torch.float32
         )
-    if not np.isfinite(out).all() and np.isfinite(X).all():
+    if not np.isfinite(out).all() and all(np.isfinite(piece).all() for _, piece in pieces(X)):
         raise ValueError(
             f"{type(module).__name__} returned infinite or missing values for finite input."
         )

@@ -35,10 +35,11 @@ from sk_fewshot._training import (
     train,
 )
 from sk_fewshot._utils.doc_link import LinksToDocs
+from sk_fewshot._utils.examples import check_rows
 from sk_fewshot._utils.portable import portable
 from sk_fewshot._utils.random import borrowed_generator, seed_torch
+from sk_fewshot._utils.rows import Rows, SelectedRows, float_type
 from sk_fewshot._utils.state import all_or_nothing
-from sk_fewshot._utils.validation import check_examples
 from sk_fewshot.encoders import MLP, Conv4, encode
 from sk_fewshot.encoders._folding import folded_once
 from sk_fewshot.transformers._module import build_module, output_shape
@@ -168,7 +169,7 @@ class BaseTransformer(
             `fit` goes on after the last whole epoch.
         """
         with all_or_nothing(self) as fitted:
-            X, y, fitted.image_shape_ = check_examples(
+            X, y, fitted.image_shape_ = check_rows(
                 fitted, X, y, image_shape=self._checked_image_shape(), reset=True
             )
             check_classification_targets(y)
@@ -195,11 +196,10 @@ class BaseTransformer(
             Embeddings, float64 for float64 input and float32 otherwise.
         """
         check_is_fitted(self)
-        X, _ = check_examples(self, X, image_shape=self.image_shape_, reset=False)
+        X, _ = check_rows(self, X, image_shape=self.image_shape_, reset=False)
         device = next((p.device for p in self.module_.parameters()), torch.device("cpu"))
-        rows = X.reshape(len(X), *self._input_shape)
-        embeddings = encode(folded_once(self.module_), rows, device=device)
-        return embeddings.astype(X.dtype, copy=False)
+        embeddings = encode(folded_once(self.module_), X, device=device)
+        return embeddings.astype(float_type(X.dtype), copy=False)
 
     @property
     def embedding_dim_(self) -> int:
@@ -226,7 +226,7 @@ class BaseTransformer(
             )
         return shape
 
-    def _train(self, X: np.ndarray, codes: np.ndarray) -> None:
+    def _train(self, X: np.ndarray | Rows, codes: np.ndarray) -> None:
         workers = Workers.join(self.device)
         device = workers.device
         random_state, checkpoint = workers.agreed(self._checked_random_state()), None
@@ -284,7 +284,7 @@ class BaseTransformer(
             return int(self.random_state)
         return check_random_state(self.random_state).randint(_SEEDS)
 
-    def _training(self, X: np.ndarray, codes: np.ndarray, n_workers: int) -> dict[str, str]:
+    def _training(self, X: np.ndarray | Rows, codes: np.ndarray, n_workers: int) -> dict[str, str]:
         """Digests of all that decides what is learned, by name."""
         params = self.get_params(deep=False)
         for name in ("checkpoint", "device", "verbose"):
@@ -305,7 +305,10 @@ class BaseTransformer(
         if self.validation_classes is None:
             return LabelledRows(X, codes, self._input_shape, device), None
         sides = split_classes(codes, self.validation_classes, rng)
-        kept, held_out = (LabelledRows(X[s], codes[s], self._input_shape, device) for s in sides)
+        kept, held_out = (
+            LabelledRows(SelectedRows(X, s), codes[s], self._input_shape, device)
+            for s in map(np.flatnonzero, sides)
+        )
         return kept, held_out
 
     def __getstate__(self):

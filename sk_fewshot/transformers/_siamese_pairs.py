@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sk_fewshot._training import LabelledRows
+from sk_fewshot._utils.examples import check_rows
+from sk_fewshot._utils.rows import members
 from sk_fewshot._utils.state import all_or_nothing
-from sk_fewshot._utils.validation import check_examples
 from sk_fewshot.distances import pairwise_distances
 from sk_fewshot.losses import ContrastiveLoss, PairBCELoss
 from sk_fewshot.transformers.siamese import SiameseTransformer
@@ -29,7 +30,7 @@ class SiameseTransformerOfPairs(SiameseTransformer):
 
         Parameters
         ----------
-        X : ndarray of shape (n_pairs, 2, ...)
+        X : ndarray or Rows of shape (n_pairs, 2, ...)
             Pairs of examples.
         y : ndarray of shape (n_pairs,)
             1 for the same class, 0 for different ones.
@@ -50,14 +51,11 @@ class SiameseTransformerOfPairs(SiameseTransformer):
                 f"got {self.validation_classes!r}."
             )
         with all_or_nothing(self) as fitted:
-            rows, fitted.image_shape_ = check_examples(
-                fitted,
-                X.reshape(-1, *X.shape[2:]),
-                image_shape=self._checked_image_shape(),
-                reset=True,
+            _, fitted.image_shape_ = check_rows(
+                fitted, members(X), image_shape=self._checked_image_shape(), reset=True
             )
             fitted.classes_ = np.array([0, 1])
-            fitted._train(rows.reshape(len(X), -1), y)
+            fitted._train(X, y)
             fitted.loss_ = fitted.net_.criterion_.of_pair
         return self
 
