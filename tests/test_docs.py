@@ -14,7 +14,6 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 from sklearn.feature_extraction.text import HashingVectorizer
-from sklearn.preprocessing import FunctionTransformer
 
 import sk_fewshot
 
@@ -126,7 +125,6 @@ def test_the_code_of_the_migration_notes_runs():
         "y": y[:200],
         "embeddings": images,
         "backbone": torch.nn.Identity(),
-        "encoder": FunctionTransformer(),
         "support": images[:50],
         "support_labels": labels[:50],
         "queries": images[50:],
