@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from numbers import Integral
 
@@ -105,12 +106,19 @@ class EpisodeSplit(BaseCrossValidator):
         Number of splits. A longer run begins with the episodes of a shorter one.
     random_state : int, RandomState instance or None, default=None
         Pass an int for the same episodes at every call.
+    min_examples : int or None, default=None
+        Classes of fewer examples are left out, with a warning that says how many. None: none is.
 
     Raises
     ------
     ValueError
-        From ``split``, if ``y`` has fewer than `n_way` classes or a class has fewer than
-        ``n_shot + n_query`` examples.
+        From ``split``, if ``y`` has fewer than `n_way` classes (that are not left out) or one of
+        them has fewer than ``n_shot + n_query`` examples.
+
+    Warns
+    -----
+    UserWarning
+        From ``split``, if classes are left out.
 
     See Also
     --------
@@ -132,12 +140,21 @@ class EpisodeSplit(BaseCrossValidator):
     (100,)
     """
 
-    def __init__(self, n_way=5, n_shot=1, n_query=15, n_episodes=600, random_state=None):
+    def __init__(
+        self,
+        n_way=5,
+        n_shot=1,
+        n_query=15,
+        n_episodes=600,
+        random_state=None,
+        min_examples=None,
+    ):
         self.n_way = n_way
         self.n_shot = n_shot
         self.n_query = n_query
         self.n_episodes = n_episodes
         self.random_state = random_state
+        self.min_examples = min_examples
 
     def get_n_splits(self, X=None, y=None, groups=None):
         """Return the number of episodes.
@@ -195,18 +212,35 @@ class EpisodeSplit(BaseCrossValidator):
         at_least_one = [Interval(Integral, 1, None, closed="left")]
         check_parameters(
             self,
-            dict.fromkeys(("n_way", "n_shot", "n_query", "n_episodes"), at_least_one),
+            {
+                **dict.fromkeys(("n_way", "n_shot", "n_query", "n_episodes"), at_least_one),
+                "min_examples": [*at_least_one, None],
+            },
             n_way=self.n_way,
             n_shot=self.n_shot,
             n_query=self.n_query,
             n_episodes=self.n_episodes,
+            min_examples=self.min_examples,
         )
         y = check_labels(y)
         check_consistent_length(X, y)
-        sampler = ClassBalancedSampler(y, self.n_way, self.n_shot + self.n_query)
+        rows = np.arange(len(y)) if self.min_examples is None else self._of_large_classes(y)
+        sampler = ClassBalancedSampler(y[rows], self.n_way, self.n_shot + self.n_query)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31 - 1))
         for start in range(0, self.n_episodes, _CHUNK):
-            yield sampler.sample(_CHUNK, rng)[: self.n_episodes - start]
+            yield rows[sampler.sample(_CHUNK, rng)[: self.n_episodes - start]]
+
+    def _of_large_classes(self, y: np.ndarray) -> np.ndarray:
+        """Indices of the examples whose classes have `min_examples` or more."""
+        _, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
+        large = counts >= self.min_examples
+        if not large.all():
+            warnings.warn(
+                f"min_examples={self.min_examples} leaves out {(~large).sum()} of {len(large)} "
+                f"classes, with {(~large[codes]).sum()} of {len(y)} examples.",
+                stacklevel=2,
+            )
+        return np.flatnonzero(large[codes])
 
 
 def _distinct_integers(n: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:

@@ -90,6 +90,7 @@ class EpisodeScores:
         "n_shot": [_POSITIVE],
         "n_query": [_POSITIVE],
         "n_episodes": [_POSITIVE],
+        "min_examples": [_POSITIVE, None],
         "n_jobs": [Integral, None],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
@@ -105,6 +106,7 @@ def episode_score(
     n_shot=1,
     n_query=15,
     n_episodes=600,
+    min_examples=None,
     scoring="accuracy",
     n_jobs=None,
     verbose=0,
@@ -133,6 +135,8 @@ def episode_score(
         Query examples a class.
     n_episodes : int, default=600
         Number of episodes.
+    min_examples : int or None, default=None
+        Classes of fewer examples are left out, with a warning that says how many. None: none is.
     scoring : str or callable, default="accuracy"
         As for :func:`sklearn.model_selection.cross_val_score`.
     n_jobs : int or None, default=None
@@ -152,7 +156,12 @@ def episode_score(
     ------
     ValueError
         If `y` has fewer than `n_way` classes, or a class has fewer than ``n_shot + n_query``
-        examples.
+        examples and is not left out.
+
+    Warns
+    -----
+    UserWarning
+        If `min_examples` leaves out classes.
 
     See Also
     --------
@@ -168,7 +177,7 @@ def episode_score(
     0.738 ± 0.008 (600 episodes, 5-way 1-shot)
     """
     y = check_labels(y)
-    episodes = EpisodeSplit(n_way, n_shot, n_query, n_episodes, random_state)
+    episodes = EpisodeSplit(n_way, n_shot, n_query, n_episodes, random_state, min_examples)
     clf = clone(clf)
     encoded = isinstance(clf, BaseFewShotClassifier) and _encodes_alike(clf)
     if encoded:

@@ -104,9 +104,55 @@ def test__split__is_a_scikit_learn_splitter():
     assert "n_way=3" in repr(split)
 
 
+def test__split__leaves_out_small_classes_and_says_how_many():
+    sizes = np.array([8, 6, 3, 1, 9])
+    y = np.random.default_rng(0).permutation(np.repeat(list("abcde"), sizes))
+    split = EpisodeSplit(
+        n_way=2, n_shot=1, n_query=4, n_episodes=300, random_state=0, min_examples=5
+    )
+    with pytest.warns(UserWarning, match="min_examples=5 leaves out 2 of 5 classes, with 4 of 27"):
+        episodes = list(split.split(y, y))
+    rows = np.concatenate([np.concatenate(episode) for episode in episodes])
+    assert set(y[rows]) == {"a", "b", "e"}
+    assert set(rows) == set(np.flatnonzero(np.isin(y, ["a", "b", "e"])))
+    large = np.flatnonzero(np.isin(y, ["a", "b", "e"]))
+    alone = EpisodeSplit(n_way=2, n_shot=1, n_query=4, n_episodes=300, random_state=0)
+    for (support, query), (support_alone, query_alone) in zip(
+        episodes, alone.split(large, y[large]), strict=True
+    ):
+        np.testing.assert_array_equal(support, large[support_alone])
+        np.testing.assert_array_equal(query, large[query_alone])
+
+
+def test__split__with_large_classes_alone_leaves_none_out_and_does_not_warn():
+    y = np.repeat(np.arange(4), 6)
+    kinds = {"n_way": 2, "n_query": 5, "n_episodes": 3, "random_state": 0}
+    for a, b in zip(
+        EpisodeSplit(**kinds, min_examples=6).split(y, y), EpisodeSplit(**kinds).split(y, y)
+    ):
+        np.testing.assert_array_equal(np.concatenate(a), np.concatenate(b))
+
+
+@pytest.mark.parametrize(
+    ("min_examples", "message"),
+    [
+        (5, "n_way=2 must not be greater than the number of classes in y, which is 1"),
+        (100, "n_way=2 must not be greater than the number of classes in y, which is 0"),
+        (3, "needs at least 5 examples.*class 1 has n_samples=3"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:min_examples")
+def test__split__of_too_few_large_classes_says_so(min_examples, message):
+    y = np.repeat([0, 1, 2], [8, 3, 2])
+    with pytest.raises(ValueError, match=message):
+        next(EpisodeSplit(n_way=2, n_query=4, min_examples=min_examples).split(y, y))
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [
+        ({"min_examples": 0}, "The 'min_examples' parameter of EpisodeSplit must be an int"),
+        ({"min_examples": 2.5}, "The 'min_examples' parameter of EpisodeSplit must be an int"),
         ({"n_way": 4}, "n_way=4 must not be greater than the number of classes"),
         ({"n_way": 2, "n_query": 5}, "needs at least 6 examples.*class 2 has n_samples=4"),
         ({"n_way": 0}, "The 'n_way' parameter of EpisodeSplit must be an int"),

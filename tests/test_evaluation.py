@@ -187,6 +187,22 @@ def test__episode_score__says_what_is_wrong(digits, params, message):
         episode_score(**given_arguments)
 
 
+@pytest.mark.parametrize("clf", [PrototypicalClassifier("passthrough"), KNeighborsClassifier(1)])
+def test__episode_score__leaves_out_small_classes(digits, clf):
+    images, y = digits
+    X, few = images.reshape(len(y), -1), np.ones(len(y), bool)
+    few[np.flatnonzero(y == 3)[2:]] = few[np.flatnonzero(y == 7)[5:]] = False
+    X, y = X[few], y[few]
+    setting = {"n_way": 8, "n_episodes": 5, "random_state": 0}
+    with pytest.warns(UserWarning, match="min_examples=16 leaves out 2 of 10 classes"):
+        result = episode_score(clf, X, y, min_examples=16, **setting)
+    large = ~np.isin(y, [3, 7])
+    expected = episode_score(clf, X[large], y[large], **setting)
+    np.testing.assert_array_equal(result.scores, expected.scores)
+    with pytest.raises(ValueError, match="needs at least 16 examples"):
+        episode_score(clf, X, y, **setting)
+
+
 def test__EpisodeScores__mean_interval_and_repr():
     scores = np.array([0.5, 0.7, 0.9, 0.9])
     result = EpisodeScores(scores, n_way=5, n_shot=1)
