@@ -36,8 +36,10 @@ from sk_fewshot import (
 from sk_fewshot.augmentation import RandomAffine, normalize_moments, symmetries_as_classes
 from sk_fewshot.datasets import (
     ClassSplit,
+    ImageReader,
     fetch_omniglot,
     fetch_omniglot_one_shot,
+    list_images,
     load_image_folder,
 )
 from sk_fewshot.distances import METRICS, paired_distances, pairwise_distances, unit
@@ -777,6 +779,24 @@ bad("fetch_omniglot(subset)", fetch_omniglot, "small3", message="subset")
 bad("fetch_omniglot(return_X_y)", fetch_omniglot, return_X_y="yes", message="return_X_y")
 for size in (0, -1, 1.5, "a", (1, 2, 3), (0, 5), None):
     bad(f"load_image_folder({size})", load_image_folder, ".", image_size=size, message="image_size")
+for params in ({"path": 3}, {"on_error": "pass"}, {"follow_links": 2}, {"max_pixels": 0}):
+    (parameter,) = params
+    bad(f"list_images({params})", list_images, message=parameter, **{"path": ".", **params})
+for parameter, values in {
+    "image_size": [0, -1, 1.5, "a", (1, 2, 3), None],
+    "color_mode": ["cmyk", 3],
+    "crop": [0, 1.5, NAN, "a"],
+    "mean": [NAN, (1, 2), "a"],
+    "std": [0, -1, NAN, (1, 2), "a"],
+    "interpolation": ["nearest", 2],
+    "draft": ["yes"],
+    "max_pixels": [0, 1.5, None],
+}.items():
+    for value in values:
+        reader = ImageReader(**{parameter: value})
+        bad(f"ImageReader({parameter}={value})", reader, [], message=parameter)
+for value in ("one.jpg", b"", 3, None, [3], [None], [["one.jpg"]]):
+    bad(f"ImageReader()({value})", ImageReader(), value, message="list of images|file name")
 for params in ({"color_mode": "cmyk"}, {"path": 3}):
     params = {"path": ".", "image_size": 8, **params}
     says = "color_mode|path"

@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.feature_extraction.text import HashingVectorizer
 
@@ -83,6 +84,7 @@ def can_import(name):
 PEERS = {  # and whether their code can run here
     "pytorch_metric_learning": can_import("pytorch_metric_learning"),
     "timm": can_import("timm"),
+    "torchvision": can_import("torchvision"),
     "tensorboard": can_import("tensorboard"),
     "sentence_transformers": False,  # it would fetch a model
     "easyfsl": can_import("easyfsl.methods"),
@@ -109,6 +111,9 @@ class SentenceModel:
 def test_the_code_of_the_user_guide_runs(page, tmp_path, monkeypatch):
     matplotlib.use("agg")
     monkeypatch.chdir(tmp_path)
+    for path in (tmp_path / "photos" / "ada" / "1.png", tmp_path / "photos" / "grace" / "2.jpg"):
+        path.parent.mkdir(parents=True)
+        Image.new("RGB", (80, 60), "gray").save(path)
     names = {"__name__": "guide", "model": SentenceModel()}
     for code in blocks(page):
         run(code, names)

@@ -26,7 +26,7 @@ BRANDS = {
 }
 PLUGINS = {
     ".avif": "an AVIF image, which Pillow reads from version 11.3 on: pip install -U pillow",
-    ".heic": "a HEIC image, which Pillow reads by a plug-in: pip install pillow-heif",
+    ".heic": "a HEIC image, which Pillow reads by a plug-in: pip install 'sk-fewshot[heic]'",
 }
 PLUGIN_SUFFIXES = {".avif", ".heic", ".heif", ".hif"}
 

@@ -20,6 +20,17 @@ ColorMode = Literal["grayscale", "rgb"]
 DRAFT_GAP = 2
 
 
+def height_width(image_size: int | tuple, caller: str) -> tuple[int, int]:
+    """Height and width, or a ValueError that names the parameter."""
+    size = image_size if isinstance(image_size, tuple) else (image_size, image_size)
+    if len(size) != 2 or not all(isinstance(s, (int, np.integer)) and s >= 1 for s in size):
+        raise ValueError(
+            f"The 'image_size' parameter of {caller} must be an int or a tuple of two ints, "
+            f"height and width, of at least 1. Got {image_size!r} instead."
+        )
+    return int(size[0]), int(size[1])
+
+
 @errors_as_value_errors()
 def read_pixels(
     source: bytes | PILImage,

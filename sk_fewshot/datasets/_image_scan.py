@@ -21,14 +21,14 @@ class Scan:
     ----------
     images : list of (str, str)
         Class and path of each image, sorted by class, then file name.
-    unreadable : list of str
-        What has the name of an image and is no regular file, each with the reason.
+    unreadable : list of (str, str)
+        Class and path of what has the name of an image and is no regular file, with the reason.
     unfollowed : str
         A sentence on the links that were not followed; empty if there were none.
     """
 
     images: list[tuple[str, str]]
-    unreadable: list[str]
+    unreadable: list[tuple[str, str]]
     unfollowed: str
 
 
@@ -73,7 +73,7 @@ def scan(top: str | os.PathLike, follow_links: bool) -> Scan:
             empty.append(folder)
         name = Path(folder).relative_to(top).as_posix()
         found.images += [(name, image) for image in contents.images]
-        found.unreadable += contents.unreadable
+        found.unreadable += [(name, reason) for reason in contents.unreadable]
         links += contents.links
         for path, is_link in contents.folders:
             heapq.heappush(waiting, (by_link or is_link, path))

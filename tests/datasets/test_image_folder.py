@@ -1,6 +1,8 @@
 """A folder of people's own images becomes arrays, or an error that names the files."""
 
 import io
+import os
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 pytest.importorskip("PIL", reason="Pillow, of the extra 'images', is not installed")
 from PIL import Image
 
-from sk_fewshot.datasets import load_image_folder
+from sk_fewshot.datasets import ImageReader, list_images, load_image_folder
 
 
 def save(path, pixels, mode="L", **options):
@@ -169,6 +171,111 @@ def test_bad_image_size(folder, image_size):
 def test_bad_color_mode(folder):
     with pytest.raises(ValueError, match=r"'color_mode' parameter of load_image_folder .*'gray'"):
         load_image_folder(folder, image_size=2, color_mode="gray")
+
+
+def test_listing_opens_no_file(folder):
+    for path in folder.glob("*/*"):
+        path.write_bytes(b"")
+    paths, y, names = list_images(folder)
+    assert paths.tolist() == [str(folder / file) for file in ("a/1.png", "b/10.JPG", "b/2.png")]
+    assert paths.dtype.kind == "U"
+    assert y.tolist() == [0, 1, 1]
+    assert y.dtype == np.int64
+    assert names.tolist() == ["a", "b"]
+
+
+def test_listed_files_are_those_that_are_loaded(folder):
+    paths, y, names = list_images(str(folder))
+    bunch = load_image_folder(folder, image_size=4)
+    assert bunch.filenames.tolist() == paths.tolist()
+    assert bunch.target.tolist() == y.tolist()
+    assert bunch.target_names.tolist() == names.tolist()
+    X = ImageReader(4, "grayscale", crop=None)(paths)
+    np.testing.assert_array_equal(X[:, 0], bunch.images)
+
+
+@pytest.fixture
+def damaged(folder):
+    """Beside three good images: an empty file, half a JPEG, a pipe, and a class with text alone."""
+    (folder / "a" / "empty.png").write_bytes(b"")
+    save(folder / "a" / "half.jpg", np.random.default_rng(0).integers(0, 256, (90, 90)))
+    content = (folder / "a" / "half.jpg").read_bytes()
+    (folder / "a" / "half.jpg").write_bytes(content[: len(content) // 2])
+    os.mkfifo(folder / "b" / "pipe.png")
+    (folder / "c").mkdir()
+    (folder / "c" / "text.gif").write_text("not an image")
+    return folder
+
+
+@pytest.mark.parametrize("load", [list_images, partial(load_image_folder, image_size=4)])
+def test_unreadable_images_are_left_out(load, damaged):
+    with pytest.warns(UserWarning, match="4 images cannot be read and are left out") as caught:
+        result = load(damaged, on_error="skip")
+    for name in ("a/empty.png", "a/half.jpg", "b/pipe.png (a named pipe", "c/text.gif"):
+        assert str(damaged / name) in str(caught[0].message)
+    assert "Nothing is left of these classes: c." in str(caught[0].message)
+    if isinstance(result, tuple):
+        paths, y, names = result
+    else:
+        paths, y, names = result.filenames, result.target, result.target_names
+        np.testing.assert_allclose(result.images[:, 0, 0], [1, 0.4, 0.2], atol=0.01)
+        assert result.data.shape == (3, 16)
+    assert [os.path.basename(path) for path in paths] == ["1.png", "10.JPG", "2.png"]
+    assert names[y].tolist() == ["a", "b", "b"]
+    assert names.tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("load", [list_images, partial(load_image_folder, image_size=4)])
+def test_nothing_can_be_read(load, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"1 images cannot be read: .*a/1\.png"):
+        load(tmp_path, on_error="skip")
+
+
+def test_all_that_is_left_can_be_read(damaged):
+    with pytest.warns(UserWarning, match="left out"):
+        paths, *_ = list_images(damaged, on_error="skip", max_pixels=24)
+    assert len(ImageReader(4, max_pixels=24)(paths)) == 3
+
+
+def test_too_many_pixels_count_as_unreadable(folder):
+    save(folder / "b" / "large.png", flat(0, (5, 5)))
+    with pytest.warns(UserWarning, match=r"large\.png \(5 x 5 is 25 pixels"):
+        paths, *_ = list_images(folder, on_error="skip", max_pixels=24)
+    assert len(paths) == 3
+
+
+def test_special_files_are_refused_when_they_are_listed(folder):
+    os.mkfifo(folder / "a" / "pipe.png")
+    with pytest.raises(ValueError, match=r"pipe\.png \(a named pipe, not a regular file\)"):
+        list_images(folder)
+
+
+@pytest.mark.parametrize("suffix", ["avif", "heic", "HEIF", "hif", "webp", "tif", "jpeg"])
+def test_formats_that_need_plugins_are_listed_all_the_same(suffix, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / f"1.{suffix}").write_bytes(b"")
+    assert list_images(tmp_path)[0].tolist() == [str(tmp_path / "a" / f"1.{suffix}")]
+
+
+def test_crop_keeps_the_aspect_ratio(tmp_path):
+    pixels = np.zeros((10, 30))
+    pixels[:, 10:20] = 255
+    save(tmp_path / "a" / "1.png", pixels)
+    assert load_image_folder(tmp_path, image_size=10, crop=1.0).images.min() == 1
+    assert load_image_folder(tmp_path, image_size=10).images.min() == 0
+
+
+@pytest.mark.parametrize(
+    ("params", "named"),
+    [({"on_error": "ignore"}, "on_error"), ({"follow_links": "no"}, "follow_links")],
+)
+def test_bad_parameters(params, named, folder):
+    with pytest.raises(ValueError, match=f"The '{named}' parameter of list_images must be"):
+        list_images(folder, **params)
+    with pytest.raises(ValueError, match=f"The '{named}' parameter of load_image_folder must be"):
+        load_image_folder(folder, image_size=4, **params)
 
 
 def test_progress(folder, capsys):
