@@ -36,6 +36,7 @@ from sk_fewshot import (
 from sk_fewshot.augmentation import RandomAffine, normalize_moments, symmetries_as_classes
 from sk_fewshot.datasets import (
     ClassSplit,
+    ExamplePairs,
     ImageReader,
     fetch_omniglot,
     fetch_omniglot_one_shot,
@@ -521,6 +522,8 @@ for what in ("nan", "inf", "scalar", "None"):
 for what in ("None", "short", "2-D", "nan", "a number"):
     value, says = BAD_Y[what]
     bad(f"make_pairs(y: {what})", make_pairs, X, value, message=says)
+for value in (None, 3, [[0.0, 1.0]], [[0, 1, 2]], [0, 1], [[0, 12]], [[-1, 0]], "a"):
+    bad(f"ExamplePairs(indices={value})", ExamplePairs, X, value, message="indices must be")
 bad("make_pairs(random_state)", make_pairs, X, Y, random_state="a", message="random_state")
 
 # Losses

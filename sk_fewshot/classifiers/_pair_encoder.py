@@ -13,7 +13,8 @@ from sklearn.utils import get_tags
 
 from sk_fewshot._training import digest_of_rows
 from sk_fewshot._utils.containers import NotNumbersError, as_rows
-from sk_fewshot._utils.rows import Rows, members
+from sk_fewshot._utils.pairs import ExamplePairs, RowsOfPairs
+from sk_fewshot._utils.rows import Rows, SelectedRows, members
 from sk_fewshot.classifiers._encoder import encoder_input, last_step
 from sk_fewshot.transformers import SiameseTransformer
 from sk_fewshot.transformers._siamese_pairs import SiameseTransformerOfPairs
@@ -28,12 +29,12 @@ def check_pairs(X) -> NDArray | Rows:
         If X does not have shape (n_pairs, 2, ...), with further dimensions unless it holds text or
         other raw examples, or is empty.
     """
-    least = 3
-    try:
-        pairs = as_rows(X)
-    except NotNumbersError:  # raw examples, for the encoder to judge
-        pairs, least = np.asarray(X), 2
-    if pairs.ndim < least or pairs.shape[1] != 2:
+    if isinstance(X, ExamplePairs):
+        examples, is_raw = _numbers_or_raw(X.examples)
+        pairs: NDArray | Rows = RowsOfPairs.used(examples, X.indices)
+    else:
+        pairs, is_raw = _numbers_or_raw(X)
+    if pairs.ndim < 3 - is_raw or pairs.shape[1] != 2:
         raise ValueError(
             "X must hold pairs of examples and have shape (n_pairs, 2, n_features), "
             "(n_pairs, 2, H, W) or (n_pairs, 2, C, H, W), or (n_pairs, 2) where they are text, got "
@@ -42,6 +43,33 @@ def check_pairs(X) -> NDArray | Rows:
     if 0 in pairs.shape:
         raise ValueError(f"X must not be empty, got shape {pairs.shape}.")
     return pairs
+
+
+def _numbers_or_raw(X) -> tuple[NDArray | Rows, bool]:
+    """Return X as numbers or, for the encoder to judge, raw examples; and whether it is raw."""
+    try:
+        return as_rows(X), False
+    except NotNumbersError:
+        return np.asarray(X), True
+
+
+def select(pairs: NDArray | Rows, numbers: NDArray[np.intp]) -> Rows:
+    """Return some of the pairs, without a copy of their examples."""
+    if isinstance(pairs, RowsOfPairs):
+        return RowsOfPairs.used(pairs.examples, pairs.indices[numbers])
+    return SelectedRows(pairs, numbers)
+
+
+def examples_of(pairs: NDArray | Rows) -> NDArray | Rows:
+    """Return what pairs are made of; what is known to be in several pairs comes once."""
+    return pairs.examples if isinstance(pairs, RowsOfPairs) else members(pairs)
+
+
+def embedded_pairs(pairs: NDArray | Rows, embeddings: NDArray) -> NDArray | Rows:
+    """Return pairs (n_pairs, 2, d) of what `examples_of` has been embedded as."""
+    if isinstance(pairs, RowsOfPairs):
+        return RowsOfPairs(embeddings, pairs.indices)
+    return embeddings.reshape(len(pairs), 2, -1)
 
 
 def fit_on_pairs(

@@ -21,7 +21,7 @@ from sk_fewshot._utils.chunks import apply_in_chunks
 from sk_fewshot._utils.device import resolve_device, torch_dtype
 from sk_fewshot._utils.doc_link import LinksToDocs
 from sk_fewshot._utils.examples import check_rows
-from sk_fewshot._utils.rows import Rows, SelectedRows, float_type, members, reshaped
+from sk_fewshot._utils.rows import Rows, float_type, reshaped
 from sk_fewshot._utils.state import all_or_nothing
 from sk_fewshot.classifiers._encoder import (
     check_comparable,
@@ -34,9 +34,12 @@ from sk_fewshot.classifiers._meta_fit import MetaFit
 from sk_fewshot.classifiers._pair_calibration import choose_threshold, fit_probability
 from sk_fewshot.classifiers._pair_encoder import (
     check_pairs,
+    embedded_pairs,
+    examples_of,
     fit_on_pairs,
     hold_out,
     resumable,
+    select,
 )
 from sk_fewshot.distances import METRICS, Metric, pairwise_distances
 from sk_fewshot.losses import PairBCELoss
@@ -177,7 +180,9 @@ class PairClassifier(LinksToDocs, MetaFit, ClassifierMixin, BaseEstimator):
         ----------
         X : array-like of shape (n_pairs, 2, n_features), (n_pairs, 2, H, W) or \
                 (n_pairs, 2, C, H, W)
-            Pairs of examples; of text, (n_pairs, 2), for an encoder that takes text.
+            Pairs of examples; of text, (n_pairs, 2), for an encoder that takes text. Of
+            :class:`~sk_fewshot.datasets.ExamplePairs` each example is embedded once, here and in
+            all other methods.
         y : array-like of shape (n_pairs,)
             1 or True where both are of the same class, 0 or False where not.
 
@@ -209,7 +214,7 @@ class PairClassifier(LinksToDocs, MetaFit, ClassifierMixin, BaseEstimator):
             same = y == 1
             fitted.encoder_, unseen = fitted._fit_encoder(pairs, same)
             if unseen is not None:
-                pairs, same = SelectedRows(pairs, unseen), same[unseen]
+                pairs, same = select(pairs, unseen), same[unseen]
             distances = fitted._distances(pairs, reset=True)
             fitted.slope_, fitted.intercept_ = fit_probability(distances, same)
             fitted.threshold_ = choose_threshold(distances, same, self.false_accept_rate)
@@ -282,19 +287,19 @@ class PairClassifier(LinksToDocs, MetaFit, ClassifierMixin, BaseEstimator):
             return fit_on_pairs(encoder, pairs, same), None
         held_out = hold_out(same, self.calibration_pairs, check_random_state(random_state))
         seen, unseen = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-        return fit_on_pairs(encoder, SelectedRows(pairs, seen), same[seen]), unseen
+        return fit_on_pairs(encoder, select(pairs, seen), same[seen]), unseen
 
     def _distances(self, X, *, reset: bool) -> NDArray[np.float64]:
         pairs = check_pairs(X)
         if isinstance(self.encoder_, str):
             image_shape = None if reset else self.image_shape_
             embeddings, self.image_shape_ = check_rows(
-                self, members(pairs), image_shape=image_shape, reset=reset
+                self, examples_of(pairs), image_shape=image_shape, reset=reset
             )
             embedded = reshaped(pairs, (2, self.n_features_in_))
         else:
-            embeddings = encode_examples(self.encoder_, members(pairs))
-            embedded = embeddings.reshape(len(pairs), 2, -1)
+            embeddings = encode_examples(self.encoder_, examples_of(pairs))
+            embedded = embedded_pairs(pairs, embeddings)
         if reset and hasattr(self.encoder_, "n_features_in_"):
             self.n_features_in_ = self.encoder_.n_features_in_
         check_comparable(embeddings)

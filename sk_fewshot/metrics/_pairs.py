@@ -10,6 +10,7 @@ from sklearn.utils import check_array, check_consistent_length, check_random_sta
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.random import sample_without_replacement
 
+from sk_fewshot._utils.pairs import ExamplePairs
 from sk_fewshot.metrics._labels import as_labels, is_missing
 
 
@@ -28,7 +29,7 @@ def make_pairs(
     *,
     n_pairs: int | None = None,
     random_state: int | np.random.RandomState | None = None,
-) -> tuple[NDArray, NDArray[np.int64]]:
+) -> tuple[NDArray | ExamplePairs, NDArray[np.int64]]:
     """Pair up labelled examples, for :class:`sk_fewshot.PairClassifier`.
 
     No example is paired with itself, and no two are paired twice. In each pair, the example that
@@ -51,8 +52,9 @@ def make_pairs(
 
     Returns
     -------
-    X_pairs : ndarray of shape (n_pairs, 2, ...)
-        In the dtype of X.
+    X_pairs : ndarray or ExamplePairs of shape (n_pairs, 2, ...)
+        In the dtype of X. All pairs are :class:`~sk_fewshot.datasets.ExamplePairs`, which look
+        examples up as they are needed: an array would be ``n_samples - 1`` times as large as X.
     y_pairs : ndarray of shape (n_pairs,), int64
         1 where both examples are of the same class, 0 where not.
 
@@ -81,11 +83,14 @@ def make_pairs(
     labels = as_labels(y, "y")
     check_consistent_length(examples, labels)
     code = np.unique(labels, return_inverse=True)[1]
-    if n_pairs is None:
-        pairs = np.stack(np.triu_indices(len(code), k=1), axis=1)  # (n_pairs, 2)
-    else:
-        pairs = _sample(code, n_pairs, check_random_state(random_state))
-    return examples[pairs], (code[pairs[:, 0]] == code[pairs[:, 1]]).astype(np.int64)
+    indices = (
+        _all(len(code))
+        if n_pairs is None
+        else _sample(code, n_pairs, check_random_state(random_state))
+    )
+    same = (code[indices[:, 0]] == code[indices[:, 1]]).astype(np.int64)
+    pairs = ExamplePairs(examples, indices)
+    return (pairs if n_pairs is None else np.asarray(pairs)), same
 
 
 def _check_examples(X: ArrayLike) -> NDArray:
@@ -108,6 +113,15 @@ def _check_examples(X: ArrayLike) -> NDArray:
     if len(rows) < 2:
         raise ValueError(f"X has {len(rows)} sample, while a minimum of 2 is required.")
     return rows
+
+
+def _all(n_samples: int) -> NDArray[np.integer]:
+    """Indices (n_pairs, 2) of all pairs, the first ones of the first example first."""
+    number: NDArray[np.integer] = np.arange(n_samples, dtype=np.min_scalar_type(-n_samples))
+    indices = np.empty((n_samples * (n_samples - 1) // 2, 2), dtype=number.dtype)
+    indices[:, 0] = np.repeat(number, number[::-1])
+    np.concatenate([number[i:] for i in range(1, n_samples)], out=indices[:, 1])
+    return indices
 
 
 def _sample(

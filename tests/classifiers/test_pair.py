@@ -24,7 +24,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import check_random_state, get_tags
 
 from sk_fewshot import ArcFaceTransformer, PairClassifier, SiameseTransformer
@@ -159,6 +159,29 @@ def test_forms_of_the_same_numbers_give_the_same(fitted, tmp_path):
     for X in forms:
         assert_allclose(fitted.decision_function(X), expected, rtol=1e-6)
     assert_allclose(fitted.decision_function(PAIRS.astype(np.float32)), expected, atol=1e-3)
+
+
+def test_pairs_by_number_are_the_pairs(unfitted):
+    numbered, same = make_pairs(BLOBS, LABELS)
+    some = np.random.default_rng(0).permutation(len(same))[:200]  # 1,770 pairs of 60 examples
+    numbered, same = numbered[some], same[some]
+    expected = clone(unfitted).fit(np.asarray(numbered), same)
+    clf = unfitted.fit(numbered, same)
+    assert_array_equal(clf.decision_function(numbered), expected.decision_function(numbered))
+    assert_array_equal(clf.predict_proba(numbered), expected.predict_proba(np.asarray(numbered)))
+    assert clf.n_features_in_ == 6
+    for few in (numbered[:1], numbered[3:7]):
+        assert_array_equal(clf.predict(few), expected.predict(np.asarray(few)))
+
+
+def test_pairs_by_number_embed_each_example_once(digits):
+    images, y = digits
+    seen = []
+    encoder = FunctionTransformer(lambda X: (seen.append(len(X)), X.reshape(len(X), -1))[1])
+    numbered, same = make_pairs(images[:50], y[:50])
+    clf = PairClassifier(FrozenEstimator(encoder)).fit(numbered, same)
+    clf.predict(numbered[:10])  # of the first and ten others
+    assert seen == [50, 11]
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.uint8, bool, float])

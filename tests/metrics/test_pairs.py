@@ -1,3 +1,5 @@
+import pickle
+import tracemalloc
 from itertools import combinations
 from pathlib import Path
 
@@ -9,10 +11,12 @@ from hypothesis import strategies as st
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import check_random_state
 
 from sk_fewshot import PairClassifier
+from sk_fewshot.datasets import ExamplePairs
 from sk_fewshot.metrics import make_pairs
 
 
@@ -153,7 +157,7 @@ def test_texts_and_other_objects_are_paired(X, n_pairs):
     X_pairs, y_pairs = make_pairs(X, [0, 0, 1, 1], n_pairs=n_pairs, random_state=0)
     assert X_pairs.shape == (n_pairs or 6, 2)
     examples = list(X)
-    for (first, second), same in zip(X_pairs.tolist(), y_pairs):
+    for (first, second), same in zip(np.asarray(X_pairs).tolist(), y_pairs):
         i, j = examples.index(first), examples.index(second)
         assert i < j
         assert same == (i // 2 == j // 2)
@@ -190,3 +194,71 @@ def test_bad_input_says_what_is_wrong(arguments, message):
     good = {"X": [[0.0], [1.0], [2.0], [3.0]], "y": [0, 0, 1, 1]}
     with pytest.raises(ValueError, match=message):
         make_pairs(**(good | arguments))
+
+
+# Pairs that share the memory of their examples
+
+X_IMAGES = np.random.default_rng(0).normal(size=(7, 2, 3)).astype(np.float32)
+Y_IMAGES = np.arange(7) % 3
+ALL, SAME = make_pairs(X_IMAGES, Y_IMAGES)
+ARRAY = np.stack([X_IMAGES[list(pair)] for pair in combinations(range(7), 2)])
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        np.s_[:4],
+        np.s_[::-2],
+        np.s_[np.array([3, 1, 3])],
+        np.s_[[0, 2]],
+        np.s_[np.arange(21) % 2 == 0],
+        np.s_[np.array([5, 4]), ...],
+        np.s_[:0],
+    ],
+)
+def test_selected_pairs_share_their_examples(key):
+    selected = ALL[key]
+    assert isinstance(selected, ExamplePairs)
+    assert selected.examples is ALL.examples
+    assert selected.shape == ARRAY[key].shape
+    np.testing.assert_array_equal(selected, ARRAY[key])
+
+
+@pytest.mark.parametrize(
+    "key",
+    [0, -1, np.int64(3), np.s_[2, 1], np.s_[3, :, 0], np.s_[:, 0], np.s_[..., 0], np.s_[[1, 2], 1]],
+)
+def test_other_indices_make_an_array(key):
+    assert isinstance(ALL[key], np.ndarray)
+    np.testing.assert_array_equal(ALL[key], ARRAY[key])
+
+
+def test_all_pairs_stand_for_an_array():
+    assert (ALL.shape, ALL.ndim, ALL.dtype, len(ALL)) == (ARRAY.shape, 4, np.float32, 21)
+    np.testing.assert_array_equal(np.stack(list(ALL)), ARRAY)
+    np.testing.assert_array_equal(np.asarray(ALL, dtype=float), ARRAY)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(ALL)), ARRAY)
+    np.testing.assert_array_equal(ALL.astype("f8"), ARRAY)
+    assert ALL.astype("f8").dtype == np.float64
+    with pytest.raises(IndexError):
+        ALL[21]
+
+
+def test_scikit_learn_splits_and_searches_copy_no_example():
+    fitted, unseen, same_fitted, _ = train_test_split(ALL, SAME, random_state=0)
+    assert fitted.examples is unseen.examples is ALL.examples
+    assert len(fitted) == len(same_fitted) == 15
+    clf = PairClassifier("passthrough")
+    assert_scores = [cross_val_score(clf, X, SAME, cv=2) for X in (ALL, ARRAY)]
+    np.testing.assert_array_equal(*assert_scores)
+
+
+def test_all_pairs_take_the_memory_of_their_numbers():
+    X, y = np.zeros((1500, 128), np.float32), np.arange(1500) % 10  # 1.1 million pairs: 1.1 GB
+    tracemalloc.start()
+    pairs, same = make_pairs(X, y)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert pairs.shape == (1_124_250, 2, 128)
+    assert same.sum() == 10 * 150 * 149 // 2
+    assert peak < 60e6
