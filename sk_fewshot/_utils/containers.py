@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from datetime import date, time, timedelta
 from pathlib import PurePath
 from typing import Any, NoReturn
 
@@ -82,8 +83,10 @@ def _of_tensor(X: Tensor) -> NDArray | Rows:
     numpy_has_it = dtype.is_complex or dtype == torch.bool or _is_numpys(dtype)
     if X.device.type == "cpu" and numpy_has_it:
         return X.numpy(force=True)
-    numpys = torch.empty(0, dtype=dtype if numpy_has_it else torch.float32).numpy().dtype
-    return TensorRows(X, numpys)
+    held = dtype if numpy_has_it else torch.float32
+    if X.ndim == 0:
+        return X.to(held).numpy(force=True)
+    return TensorRows(X, torch.empty(0, dtype=held).numpy().dtype)
 
 
 def _is_numpys(dtype: torch.dtype) -> bool:
@@ -132,10 +135,10 @@ def _of_pandas(X: Any) -> NDArray:
 
 def _of_column(column: Any) -> NDArray:
     kind = getattr(column.dtype, "kind", "O")
-    dtype = getattr(column.dtype, "numpy_dtype", column.dtype)
+    dtype = getattr(column.dtype, "numpy_dtype", None)  # of the nullable and Arrow types
     if kind in "mM":
         _refuse(np.empty(0, f"{kind}8[ns]"))
-    if isinstance(column.dtype, np.dtype) or kind not in _NUMBERS:
+    if dtype is None or kind not in _NUMBERS:
         return np.asarray(column)
     if not column.isna().any():
         return column.to_numpy(dtype=dtype)
@@ -171,11 +174,16 @@ def _of_objects(array: NDArray) -> NDArray:
         _refuse_shapes(listed)
     if numbers.dtype != object:
         return numbers
-    texts = [value for value in numbers.flat if isinstance(value, str | bytes | PurePath)]
-    if texts or numbers.ndim < 2:
-        _refuse(np.array(texts[:1] or listed, dtype=object))
-    if all(isinstance(value, int) for value in numbers.flat):  # beyond 64 bits
+    held = {type(value) for value in numbers.flat}
+    if any(issubclass(kind, str | bytes | PurePath) for kind in held) or numbers.ndim < 2:
+        _refuse(np.array(listed, dtype=object))
+    if any(issubclass(kind, date | time | timedelta) for kind in held):
+        _refuse_dates(", ".join(sorted(kind.__name__ for kind in held)))
+    if all(issubclass(kind, int) for kind in held):  # beyond 64 bits
         refuse_integers(max(map(abs, numbers.flat)))
+    pandas = sys.modules.get("pandas")
+    if pandas is not None:
+        numbers[pandas.isna(numbers)] = np.nan
     try:  # None, decimal numbers
         return numbers.astype(np.float64)
     except TypeError as error:
@@ -239,6 +247,13 @@ def refuse_integers(largest: int) -> NoReturn:
     )
 
 
+def _refuse_dates(held: str) -> NoReturn:
+    raise TypeError(
+        f"X must hold numbers, got dates or times ({held}); say what they count, such as "
+        "(X - X.min()) / np.timedelta64(1, 'D') for days."
+    )
+
+
 def _refuse(rows: NDArray | Rows) -> NoReturn:
     """Say what X holds instead of numbers, and what to do."""
     dtype = rows.dtype
@@ -250,13 +265,12 @@ def _refuse(rows: NDArray | Rows) -> NoReturn:
     if dtype.kind == "c":
         raise ValueError("Complex data not supported: X must hold real numbers.")
     if dtype.kind in "mM":
-        raise TypeError(
-            f"X must hold numbers, got dates or times ({dtype}); say what they count, such as "
-            "(X - X.min()) / np.timedelta64(1, 'D') for days."
-        )
-    first = np.asarray(rows[:1] if rows.ndim else rows).ravel()[:1].tolist()
-    if dtype.kind in "SUT" or (first and isinstance(first[0], str | bytes | PurePath)):
-        raise NotNumbersError(f"X must hold numbers, got text ({first[0]!r}): {_READER}")
+        _refuse_dates(str(dtype))
+    objects = np.asarray(rows[:1] if rows.ndim else rows).ravel().tolist()
+    texts = [value for value in objects if isinstance(value, str | bytes | PurePath)]
+    if texts:
+        raise NotNumbersError(f"X must hold numbers, got text ({texts[0]!r}): {_READER}")
+    first = objects[:1]
     held = type(first[0]).__name__ if first else dtype
     raise NotNumbersError(
         f"X must be an array of numbers, a 2D array or images, got {held}: {_READER}"

@@ -145,10 +145,14 @@ def _image_shape(
                 f"{shape}; {alone}."
             )
         if _looks_channels_last(image):
-            meant = f" Or pass image_shape={image}." if hasattr(estimator, "image_shape") else ""
+            meant = (
+                f", or image_shape={image} where there are {image[0]} channels"
+                if hasattr(estimator, "image_shape")
+                else ""
+            )
             raise ValueError(
                 f"X of shape {shape} looks like images with channels last, but images are (n, C, "
-                f"H, W): pass np.moveaxis(X, -1, 1).{meant}"
+                f"H, W): pass np.moveaxis(X, -1, 1){meant}."
             )
     elif any(known not in (-1, side) for known, side in zip(image_shape, image, strict=True)):
         channels_last = (*image_shape[1:], image_shape[0])

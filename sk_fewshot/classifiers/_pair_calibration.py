@@ -34,7 +34,7 @@ def fit_probability(distances: NDArray, same: NDArray[np.bool_]) -> tuple[float,
     n_same = np.count_nonzero(same)
     n_different = len(same) - n_same
     target = np.where(same, (n_same + 1) / (n_same + 2), 1 / (n_different + 2))  # (n_pairs,)
-    scaler = StandardScaler().fit(distances[:, None])
+    scaler = StandardScaler().set_output(transform="default").fit(distances[:, None])
     nearness = -scaler.transform(distances[:, None])
     model = LogisticRegression(C=np.inf, tol=1e-6, max_iter=1000).fit(
         np.concatenate([nearness, nearness]),  # each pair is both, by the share that its target is

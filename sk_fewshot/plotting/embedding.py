@@ -171,7 +171,7 @@ class EmbeddingDisplay:
             check_consistent_length(embeddings, y)
         if (prototypes is None) != (classes is None):
             raise ValueError("prototypes and classes go together: pass both of them or neither.")
-        pca = PCA(2, random_state=0).fit(embeddings)
+        pca = PCA(2, random_state=0).set_output(transform="default").fit(embeddings)
         if prototypes is not None:
             prototypes, classes = np.asarray(prototypes), column_or_1d(classes)
             check_consistent_length(prototypes, classes)

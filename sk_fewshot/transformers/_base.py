@@ -195,6 +195,10 @@ class BaseTransformer(
         ndarray of shape (n_samples, embedding_dim)
             Embeddings, float64 for float64 input and float32 otherwise.
         """
+        return self._embed(X)
+
+    def _embed(self, X) -> np.ndarray:
+        """Embeddings as an array, whatever `transform` has been told to return by `set_output`."""
         check_is_fitted(self)
         X, _ = check_rows(self, X, image_shape=self.image_shape_, reset=False)
         device = next((p.device for p in self.module_.parameters()), torch.device("cpu"))

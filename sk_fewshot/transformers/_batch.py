@@ -52,7 +52,7 @@ class BatchTransformer(BaseTransformer):
             Embeddings, float64 for float64 input and float32 otherwise. Of length 1 where the loss
             compares only directions: Euclidean neighbours are then the neighbours by angle.
         """
-        embeddings = super().transform(X)
+        embeddings = self._embed(X)
         return normalize(embeddings, copy=False) if self._directional else embeddings
 
     def _batch_shape(self, counts):
