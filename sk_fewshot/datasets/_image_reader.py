@@ -12,6 +12,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from sk_fewshot._utils.device import as_tensor
 from sk_fewshot.datasets._image_decode import MAX_PIXELS, check_pillow, max_bytes
 from sk_fewshot.datasets._image_file import check_n_bytes, read_file
 from sk_fewshot.datasets._image_pixels import height_width, read_pixels
@@ -181,7 +182,7 @@ class ImageReader(BaseEstimator):
                 raise
         pixels -= mean
         pixels /= std
-        return torch.from_numpy(pixels)
+        return as_tensor(pixels)
 
 
 def _as_list(images) -> list:
