@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -378,6 +379,76 @@ def test_generators_stay_as_they_are(victim, tmp_path):
     save(load(victim), tmp_path / "x")
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])
+
+
+@contextmanager
+def default_dtype(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+DTYPES = [torch.float32, torch.float64, torch.bfloat16]
+FITTED = {
+    "module": lambda: tiny(SphereFaceTransformer).fit(X, y),
+    "cosine": lambda: MatchingClassifier("passthrough").fit(X, y),
+    "context": lambda: MatchingClassifier(frozen(tiny(MatchingTransformer, full_context=True))).fit(
+        X, y
+    ),
+    "relation": lambda: RelationClassifier("passthrough", random_state=0).fit(X, y),
+    "siamese": lambda: SiameseClassifier("passthrough", random_state=0).fit(X, y),
+    "own": lambda: tiny(PrototypicalTransformer, module=Net).fit(X, y),
+}
+
+
+@pytest.mark.parametrize("saved", DTYPES[:2], ids=str)
+@pytest.mark.parametrize("loaded", DTYPES, ids=str)
+@pytest.mark.parametrize("make", FITTED.values(), ids=FITTED)
+def test_torchs_default_dtype_does_not_matter(make, saved, loaded, tmp_path):
+    with default_dtype(saved):
+        try:
+            fitted = make()
+        except RuntimeError:
+            pytest.skip("a module of the user's that does not fit either")
+        save(fitted, tmp_path / "x")
+    with default_dtype(loaded):
+        got = load(tmp_path / "x", modules=[Net])
+    assert_same(got, fitted, X)
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize("make", FITTED.values(), ids=FITTED)
+def test_torchs_default_device_does_not_matter(make, device, tmp_path):
+    save(fitted := make(), tmp_path / "x")
+    with torch.device(device):
+        loaded = load(tmp_path / "x", modules=[Net])
+    assert_same(loaded, fitted, X)
+
+
+@pytest.mark.parametrize("make", FITTED.values(), ids=FITTED)
+def test_inference_mode_around_load_does_not_matter(make, tmp_path):
+    save(fitted := make(), tmp_path / "x")
+    with torch.inference_mode():
+        loaded = load(tmp_path / "x", modules=[Net])
+    assert_same(loaded, fitted, X)
+    answer = "transform" if hasattr(fitted, "transform") else "predict_proba"
+    again = (getattr(estimator.fit(X, y), answer)(X) for estimator in (loaded, fitted))
+    np.testing.assert_array_equal(*again)
+    for module in (loaded.__dict__.get(name) for name in ("module_", "loss_", "head_")):
+        assert module is None or not any(map(torch.Tensor.is_inference, module.parameters()))
+
+
+def test_a_layer_that_occurs_twice_is_kept(tmp_path):
+    relu, linear = nn.ReLU(), nn.Linear(16, 16)
+    module = nn.Sequential(linear, relu, linear, relu, nn.Linear(16, 3))
+    fitted = tiny(PrototypicalTransformer, module=module).fit(X, y)
+    loaded = round_trip(fitted, tmp_path)
+    assert_same(loaded, fitted, X)
+    assert len(loaded.module) == 5
+    assert loaded.module[0] is loaded.module[2]
 
 
 @pytest.mark.cuda

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import glob
 import hashlib
+import io
 import os
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
 from uuid import uuid4
 
 if _POSIX := os.name == "posix":
@@ -20,7 +20,7 @@ _LONGEST_NAME = 100  # bytes; of longer ones a temporary file bears a digest
 _BINARY = getattr(os, "O_BINARY", 0)  # on Windows
 
 
-def open_regular(path: str | os.PathLike) -> BinaryIO:
+def open_regular(path: str | os.PathLike) -> io.BufferedReader:
     """Open a file for reading, but no pipe and no device, which may never end.
 
     Raises

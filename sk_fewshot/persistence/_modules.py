@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 import torch
@@ -53,7 +54,7 @@ _ARGUMENTS: dict[type, Callable[[Any], dict[str, Any]]] = {
         "n_filters": conv4.map_shape[0],
         "n_poolings": sum(isinstance(layer, nn.MaxPool2d) for layer in conv4.blocks.modules()),
     },
-    nn.Sequential: lambda layers: {"layers": dict(layers.named_children())},
+    nn.Sequential: lambda layers: {"layers": dict(layers._modules)},  # one may occur twice
 }
 
 
@@ -91,7 +92,8 @@ def modules_within(value: Any) -> list[nn.Module]:
 def own_state(module: nn.Module, parts: Iterable[nn.Module]) -> dict[str, Tensor]:
     """The state of a module without that of the modules that it was made from."""
     inside = {id(part) for part in parts}
-    prefixes = tuple(f"{name}." for name, m in module.named_modules() if id(m) in inside)
+    named = module.named_modules(remove_duplicate=False)
+    prefixes = tuple(f"{name}." for name, m in named if id(m) in inside)
     state = module.state_dict()
     return {name: value for name, value in state.items() if not name.startswith(prefixes)}
 
@@ -103,24 +105,41 @@ def with_state(
     *,
     trusted: bool,
 ) -> nn.Module:
-    """Make a module and load its state; `parts` have theirs already.
+    """Make a module and give it its state; `parts` have theirs already.
 
-    It is first made without memory, so that sizes that the state does not have cost nothing. Only a
-    class that the caller vouches for may be unable to.
+    It is made without memory and takes over the tensors of the state, so that sizes that the state
+    does not have cost nothing. Only a class that the caller vouches for may be unable to.
     """
+    if trusted:
+        return _with_copied_state(make, state).eval()
+    with torch.device("meta"):
+        module = make()
+    expected = own_state(module, parts)
+    _check_state(expected, state)
+    if len({tensor.dtype for tensor in state.values() if tensor.is_floating_point()}) > 1:
+        raise InvalidFileError("a module has tensors of several floating point types.")
+    laid_out = {name: _with_strides_of(expected[name], tensor) for name, tensor in state.items()}
+    module.load_state_dict(laid_out, strict=False, assign=True)
+    if any(tensor.is_meta for tensor in chain(module.parameters(), module.buffers())):
+        raise InvalidFileError("a module has tensors that are not in its state.")
+    return module.eval()
+
+
+def _with_copied_state(make: Callable[[], nn.Module], state: dict[str, Tensor]) -> nn.Module:
     try:
         with torch.device("meta"):
             rehearsal = make()
-        _check_state(own_state(rehearsal, parts), state)
-    except InvalidFileError:
-        raise
-    except Exception:
-        if not trusted:
-            raise
+    except Exception:  # it computes with its weights
+        pass
+    else:
+        _check_state(rehearsal.state_dict(), state)
     module = make().cpu()
-    _check_state(own_state(module, parts), state)
-    module.load_state_dict({**module.state_dict(), **state}, strict=True)
-    return module.eval()
+    held = module.state_dict(keep_vars=True)
+    _check_state(held, state)
+    for name, tensor in held.items():
+        tensor.data = tensor.data.to(state[name].dtype)
+    module.load_state_dict(state)
+    return module
 
 
 def _check_state(expected: dict[str, Tensor], state: dict[str, Tensor]) -> None:
@@ -128,6 +147,21 @@ def _check_state(expected: dict[str, Tensor], state: dict[str, Tensor]) -> None:
         differing = sorted(expected.keys() ^ state.keys())
         raise InvalidFileError(f"a module and its tensors differ in {differing[:3]}.")
     for name, tensor in expected.items():
-        wanted, got = ((t.dtype, tuple(t.shape)) for t in (tensor, state[name]))
-        if wanted != got:
-            raise InvalidFileError(f"the tensor {name} of a module must be {wanted}, got {got}.")
+        got = state[name]
+        same_type = tensor.dtype is got.dtype or _is_default(tensor.dtype, got.dtype)
+        if not same_type or tensor.shape != got.shape:
+            raise InvalidFileError(
+                f"the tensor {name} of a module must be {tensor.dtype} of shape "
+                f"{tuple(tensor.shape)}, got {got.dtype} of shape {tuple(got.shape)}."
+            )
+
+
+def _is_default(wanted: torch.dtype, got: torch.dtype) -> bool:
+    """Whether a type is wanted, and another got, only because torch's default was another one."""
+    return wanted is torch.get_default_dtype() and got in (torch.float32, torch.float64)
+
+
+def _with_strides_of(like: Tensor, tensor: Tensor) -> Tensor:
+    if like.stride() == tensor.stride():
+        return tensor
+    return torch.empty_strided(like.shape, like.stride(), dtype=tensor.dtype).copy_(tensor)

@@ -18,8 +18,9 @@ from sklearn.pipeline import Pipeline
 from torch import Tensor, nn
 
 from sk_fewshot._utils.files import open_regular
+from sk_fewshot._utils.memory import out_of_memory_as_such
 from sk_fewshot._utils.random import borrowed_generator
-from sk_fewshot.persistence._container import InvalidFileError, unpack
+from sk_fewshot.persistence._container import InvalidFileError, read
 from sk_fewshot.persistence._known import (
     CALLABLES,
     ESTIMATORS,
@@ -66,6 +67,8 @@ def load(path: str | os.PathLike, *, modules: Iterable[Callable] = ()) -> Any:
         If `modules` are no classes and functions, or two have the same name.
     OSError
         If the file cannot be read.
+    MemoryError
+        If there is too little memory for what the file holds.
 
     Warns
     -----
@@ -88,10 +91,12 @@ def load(path: str | os.PathLike, *, modules: Iterable[Callable] = ()) -> Any:
     array(['b'], dtype='<U1')
     """
     own = _by_name(modules)
-    with open_regular(path) as file:
-        content = file.read()
-    with _refusing(f"{os.fspath(path)!r} is not a file that load accepts: "):
-        structure, tensors = unpack(content)
+    with (
+        open_regular(path) as file,
+        torch.inference_mode(False),
+        _refusing(f"{os.fspath(path)!r} is not a file that load accepts: "),
+    ):
+        structure, tensors = read(file)
         _check_keys(structure, {"format", "versions", "estimator"})
         if structure["format"] != FORMAT:
             raise InvalidFileError(f"its format must be {FORMAT}, got {structure['format']!r}.")
@@ -114,7 +119,12 @@ def restore(node: Any, tensors: Mapping[str, Tensor], own: Mapping[str, Any]) ->
     InvalidFileError
         If it describes none, or not all tensors belong to it.
     """
-    with _refusing(""), borrowed_generator(torch.device("cpu")):
+    with (
+        _refusing(""),
+        torch.inference_mode(False),
+        torch.device("cpu"),
+        borrowed_generator(torch.device("cpu")),
+    ):
         reader = _Reader(tensors, own)
         estimator = reader.value(node)
         if not isinstance(estimator, BaseEstimator):
@@ -187,12 +197,12 @@ class _Reader:
 
     def _array(self, content: Any) -> np.ndarray:
         name, order = content
-        array = self._tensors.pop(name).numpy().copy()
+        array = self._tensors.pop(name).numpy()
         self._made.append({"C": array, "F": array.T}[order])
         return self._made[-1]
 
     def _text(self, name: Any) -> np.ndarray:
-        codes = self._tensors.pop(name).numpy().copy()  # (..., width)
+        codes = self._tensors.pop(name).numpy()  # (..., width)
         if codes.dtype != np.int32 or codes.ndim < 2 or not codes.shape[-1]:
             raise InvalidFileError(f"{name} is no array of strings.")
         if codes.size and not 0 <= codes.min() <= codes.max() <= _LARGEST_CODE_POINT:
@@ -304,9 +314,15 @@ def _by_name(modules: Iterable[Callable]) -> dict[str, Any]:
 
 @contextmanager
 def _refusing(prefix: str) -> Iterator[None]:
-    """Turn every error into an InvalidFileError: what a wrong file can raise has no end."""
+    """Turn errors into an InvalidFileError: what a wrong file can raise has no end.
+
+    Not those of the machine: a good file may be hard to read, or need more memory than there is.
+    """
     try:
-        yield
+        with out_of_memory_as_such():
+            yield
+    except (MemoryError, OSError):
+        raise
     except InvalidFileError as error:
         raise InvalidFileError(f"{prefix}{error}") from error.__cause__
     except Exception as error:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sk_fewshot._utils.device import as_tensor
 from sk_fewshot._utils.files import write_atomically
-from sk_fewshot.persistence._container import InvalidFileError, pack
+from sk_fewshot.persistence._container import InvalidFileError, pieces
 from sk_fewshot.persistence._known import (
     CALLABLES,
     ESTIMATORS,
@@ -94,7 +94,7 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
             f"{type(estimator).__name__} cannot be saved, as it cannot be rebuilt: {error}"
         ) from error
     text = json.dumps(structure, allow_nan=False, separators=(",", ":"))
-    write_atomically(path, [pack(text, writer.tensors)])
+    write_atomically(path, pieces(text, writer.tensors))
 
 
 class _Writer:
@@ -139,7 +139,7 @@ class _Writer:
 
     def _tensor(self, tensor: Tensor, where: str) -> str:
         name = f"{len(self.tensors)}.{where}"
-        self.tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        self.tensors[name] = tensor.detach().cpu().contiguous()
         return name
 
     def _array(self, array: NDArray, where: str) -> str:
