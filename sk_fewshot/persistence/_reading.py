@@ -81,7 +81,8 @@ def load(path: str | os.PathLike, *, modules: Iterable[Callable] = ()) -> Any:
 
     Examples
     --------
-    >>>     >>> from tempfile import TemporaryDirectory
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
     >>> import sk_fewshot
     >>> clf = sk_fewshot.PrototypicalClassifier("passthrough").fit([[0.0], [1.0]], ["a", "b"])
     >>> with TemporaryDirectory() as folder:

@@ -73,7 +73,8 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
     Examples
     --------
     >>> import tempfile
-    >>>     >>> import numpy as np
+    >>> from pathlib import Path
+    >>> import numpy as np
     >>> from sk_fewshot import PrototypicalClassifier, load, save
     >>> clf = PrototypicalClassifier("passthrough").fit(np.eye(2), ["cat", "dog"])
     >>> with tempfile.TemporaryDirectory() as folder:
