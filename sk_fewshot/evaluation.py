@@ -23,8 +23,9 @@ from sk_fewshot._utils.examples import check_examples
 from sk_fewshot._utils.validation import check_labels
 from sk_fewshot.classifiers._base import BaseFewShotClassifier
 from sk_fewshot.classifiers._encoder import encode_examples, learned_head
-from sk_fewshot.classifiers._support import byte_order
+from sk_fewshot.classifiers._scoring import class_scores, enrolled_state
 from sk_fewshot.episodes import EpisodeSplit
+from sk_fewshot.gallery import byte_order
 
 __all__ = ["EpisodeScores", "episode_score"]
 
@@ -273,8 +274,9 @@ def _accuracies(
         chunk[:, :, :n_shot] = np.take_along_axis(chunk[:, :, :n_shot], order, axis=2)
         if score is None:
             support = chunk[0, :, :n_shot].ravel()
-            clf.fit(embeddings[support], y[support]).head_.to(device)
-            score = clf._episode_scorer(on_device(embeddings, device))
+            clf.fit(embeddings[support], y[support])
+            head, kind = clf.head_.to(device), type(clf.gallery_)
+            score = head.episode_scores(on_device(embeddings, device))
         for start in range(0, len(chunk), a_step):
             episode_rows = chunk[start : start + a_step]
             rows = on_device(episode_rows, device)
@@ -284,8 +286,13 @@ def _accuracies(
             right, unsure = (leads > 0).cpu().numpy(), near_ties.cpu().numpy()
             for i in np.flatnonzero(unsure.any(axis=1)):
                 support, queries = np.split(episode_rows[i], [n_shot], axis=1)
-                clf._enrol(embeddings[support.ravel()], labels, None)
-                of_unsure = clf._score_embeddings(embeddings[queries.ravel()[unsure[i]]])
+                gallery = kind.of(embeddings[support.ravel()], labels)
+                of_unsure = class_scores(
+                    head,
+                    enrolled_state(head, gallery, device),
+                    embeddings[queries.ravel()[unsure[i]]],
+                    device=device,
+                )
                 right[i, unsure[i]] = of_unsure.argmax(axis=1) == own[unsure[i]]
             bar.update(len(rows))
             yield right.mean(axis=1)

@@ -21,6 +21,21 @@ def full_precision(embeddings: Tensor) -> Iterator[Tensor]:
         yield limited(embeddings, dtype)
 
 
+@contextmanager
+def exact_products(device: torch.device) -> Iterator[None]:
+    """Products as precise as their type: no autocast, no TensorFloat-32 or bfloat16 inside."""
+    precision = torch.get_float32_matmul_precision()
+    with torch.autocast(device.type, enabled=False):
+        if precision == "highest":
+            yield
+            return
+        torch.set_float32_matmul_precision("highest")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(precision)
+
+
 def limited(x: Tensor, dtype: torch.dtype) -> Tensor:
     """Return x in another floating type, with what exceeds its range made its largest number.
 

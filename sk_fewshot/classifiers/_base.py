@@ -1,10 +1,9 @@
-"""What every few-shot classifier shares: the encoder, enrolment, prediction."""
+"""What every few-shot classifier is: an encoder, a gallery and a head."""
 
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -15,48 +14,47 @@ from sklearn.utils import assert_all_finite, column_or_1d
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
-from torch import Tensor, nn
 
-from sk_fewshot._utils.chunks import apply_in_chunks
 from sk_fewshot._utils.device import resolve_device
 from sk_fewshot._utils.doc_link import LinksToDocs
 from sk_fewshot._utils.examples import check_examples
-from sk_fewshot._utils.state import all_or_nothing
+from sk_fewshot._utils.labels import as_labels
+from sk_fewshot._utils.state import all_or_nothing, of_one_moment
+from sk_fewshot.classifiers import _open_set
 from sk_fewshot.classifiers._encoder import (
     check_comparable,
     encode_examples,
     encoder_input,
-    fresh_encoder,
-    warn_if_fitted,
+    fitted_encoder,
+    meta_fit,
 )
-from sk_fewshot.classifiers._labels import index_of, merge
-from sk_fewshot.classifiers._meta_fit import MetaFit
-from sk_fewshot.classifiers._open_set import OpenSet
-
-_CHUNK = 64  # queries scored at once
-_ROUNDING = 1e-5  # of scores in float32 that are computed in another order
-
-EpisodeScore = tuple[Tensor, Tensor]
+from sk_fewshot.classifiers._scoring import State, class_scores, enrolled_state
+from sk_fewshot.gallery import Gallery
+from sk_fewshot.gallery._labels import unknown_label
+from sk_fewshot.heads import Head
 
 
-class BaseFewShotClassifier(
-    LinksToDocs, MetaFit, OpenSet, ClassifierMixin, BaseEstimator, metaclass=ABCMeta
-):
-    """A head over an encoder. Think twice before adding anything to this class.
+class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
+    """An encoder, a gallery and a head. Think twice before adding anything to this class.
 
-    A subclass names its own transformer (`_default_encoder`) and says how support embeddings are
-    kept (`_enrol`) and how queries are scored against them (`_score`).
+    A subclass names its own transformer (`_default_encoder`), says which rows are kept
+    (`_gallery_kind`) and makes the head that scores queries against them (`_make_head`).
     """
 
     _parameter_constraints: ClassVar[dict] = {
         "encoder": [None, StrOptions({"passthrough"}), HasMethods(["fit", "transform"])],
-        **OpenSet._parameter_constraints,
+        **_open_set.PARAMETER_CONSTRAINTS,
         "device": [str, torch.device],
         "random_state": ["random_state"],
     }
+    _default_encoder: ClassVar[type[BaseEstimator]]
+    _gallery_kind: ClassVar[type[Gallery]]
 
-    classes_: NDArray
+    encoder_: BaseEstimator | str
+    head_: Any
+    gallery_: Any
     image_shape_: tuple[int, int, int] | None
+    _state: State
 
     def __init__(self, encoder, *, reject_below, unknown_label, device, random_state):
         self.encoder = encoder
@@ -66,53 +64,24 @@ class BaseFewShotClassifier(
         self.random_state = random_state
 
     @abstractmethod
-    def _make_head(self, embeddings: NDArray, codes: NDArray[np.intp]) -> nn.Module:
-        """The head for the fitted `encoder_`; one that learns learns from these."""
-
-    @abstractmethod
-    def _enrol(
-        self, embeddings: NDArray, codes: NDArray[np.intp], new: NDArray[np.intp] | None
-    ) -> None:
-        """Take in support embeddings with codes into `classes_`, without changing arrays in place.
-
-        `new` holds the codes of the classes not enrolled before, sorted; None: start anew.
-        """
-
-    @abstractmethod
-    def _forget(self, code: int) -> None:
-        """Drop what is kept of a class, without changing arrays in place."""
-
-    @abstractmethod
-    def _score(self, queries: Tensor) -> Tensor:
-        """Scores (n_queries, n_classes) of queries (n_queries, d), the larger the more alike."""
+    def _make_head(self, gallery: Gallery) -> Head:
+        """The head for the fitted `encoder_`; one that learns learns from this gallery."""
 
     def _learns_head(self, encoder) -> bool:
         """Whether `fit` learns the head from the support set, because this encoder brings none."""
         return False
 
-    def _episode_scorer(self, embeddings: Tensor) -> Callable[[Tensor, Tensor], EpisodeScore]:
-        """Return a function that scores many episodes at once, for the fitted `head_`.
+    @property
+    def classes_(self) -> NDArray:
+        """The classes enrolled, sorted, (n_classes,)."""
+        return self.gallery_.classes
 
-        It takes rows of the embeddings (n_samples, d), those of the supports (n_episodes, n_way,
-        n_shot) and those of the queries (n_episodes, n_queries), and returns scores (n_episodes,
-        n_way, n_queries), up to a constant a query, and what these may differ by from `_score`
-        (n_episodes, n_queries).
-        """
-
-        def score(support: Tensor, queries: Tensor) -> EpisodeScore:
-            n_episodes, n_way, n_shot = support.shape
-            labels = torch.arange(n_way, device=support.device).repeat_interleave(n_shot)
-            scores = self.head_(
-                take_rows(embeddings, queries),
-                take_rows(embeddings, support.flatten(1)),
-                labels.expand(n_episodes, -1),
-            ).mT.contiguous()
-            return scores, _ROUNDING * scores.abs().amax(1)
-
-        return score
+    meta_fit = meta_fit
+    score_samples = _open_set.score_samples
+    calibrate_rejection = _open_set.calibrate_rejection
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y) -> Self:
+    def fit(self, X, y, ids=None) -> Self:
         """Meet new classes through their support set.
 
         With a frozen encoder no gradient is computed.
@@ -120,31 +89,41 @@ class BaseFewShotClassifier(
         Parameters
         ----------
         X : array-like of shape (n_support, n_features), (n_support, H, W) or (n_support, C, H, W)
-            Support examples, in any order and number a class.
+            Support examples, in any order, and any number per class.
         y : array-like of shape (n_support,)
             Their classes.
+        ids : array-like of int or str of shape (n_support,) or None, default=None
+            A key for each example, each once: what `kneighbors` returns and `remove` takes. None:
+            numbers from 0, in the order of the rows. Not for prototypes, which are means.
 
         Returns
         -------
         self : object
             The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If X, y or ids are not of these shapes, or ids has a key twice.
         """
         resolve_device(self.device)
         with all_or_nothing(self) as fitted:
-            fitted.encoder_ = fitted._fit_encoder(X, y)
+            fitted.encoder_ = fitted_encoder(
+                fitted, lambda fresh: fresh.fit(encoder_input(fresh, X), y), self.random_state
+            )
             embeddings, y = fitted._embed_labelled(X, y, reset=True)
-            fitted.classes_, codes = np.unique(y, return_inverse=True)
-            fitted.head_ = fitted._make_head(embeddings, codes)
-            fitted._check_settings()
-            fitted._enrol(embeddings, codes, None)
+            gallery = self._gallery_kind.of(embeddings, y, ids)
+            fitted.head_ = fitted._make_head(gallery)
+            fitted._keep(gallery)
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def partial_fit(self, X, y, classes=None) -> Self:
+    def partial_fit(self, X, y, classes=None, ids=None) -> Self:
         """Enrol more examples of known classes, or of new ones.
 
         Equal to one `fit` on all examples, as the encoder stays as it is; the first call is a
-        `fit`.
+        `fit`. Other threads may predict meanwhile: each call answers from what was enrolled when it
+        began.
 
         Parameters
         ----------
@@ -154,22 +133,55 @@ class BaseFewShotClassifier(
             Their classes.
         classes : array-like or None, default=None
             Not needed here, since classes may come at any time; if given, those that `y` may have.
+        ids : array-like of int or str of shape (n_support,) or None, default=None
+            As in `fit`; none that is enrolled. None: the numbers that follow.
 
         Returns
         -------
         self : object
             The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            As `fit`; or if y has labels of another kind than those enrolled.
         """
         if classes is not None and (unexpected := np.setdiff1d(y, classes)).size:
             raise ValueError(f"y has labels that are not in classes={classes!r}: {unexpected}.")
         if not hasattr(self, "classes_"):
-            return self.fit(X, y)
+            return self.fit(X, y, ids)
         with all_or_nothing(self) as fitted:
             embeddings, y = fitted._embed_labelled(X, y, reset=False)
-            labels, codes = np.unique(y, return_inverse=True)
-            fitted.classes_, new = merge(fitted.classes_, labels)
-            fitted._check_settings()
-            fitted._enrol(embeddings, np.searchsorted(fitted.classes_, labels)[codes], new)
+            fitted._keep(fitted.gallery_.enrolled(embeddings, y, ids))
+        return self
+
+    def remove(self, ids) -> Self:
+        """Take examples back.
+
+        Equal to one `fit` on the other examples, as the encoder stays as it is. To move an example
+        to another class, remove it and enrol it anew.
+
+        Parameters
+        ----------
+        ids : array-like of int or str
+            Keys of the examples, as `fit` and `partial_fit` were given or numbered them.
+
+        Returns
+        -------
+        self : object
+            The classifier without the examples. A class of which no example is left is forgotten.
+
+        Raises
+        ------
+        ValueError
+            If an id is not enrolled, or no example would be left.
+        TypeError
+            If the classifier keeps prototypes: they are means, of which single examples cannot be
+            taken back exactly. `remove_class` can.
+        """
+        check_is_fitted(self)
+        with all_or_nothing(self) as fitted:
+            fitted._keep(fitted.gallery_.without(ids))
         return self
 
     def remove_class(self, label) -> Self:
@@ -194,17 +206,16 @@ class BaseFewShotClassifier(
             If `label` is none of the classes, or the only one.
         """
         check_is_fitted(self)
-        code = index_of(label, self.classes_)
-        if len(self.classes_) == 1:
-            raise ValueError(
-                f"label={label!r} is the only class enrolled, and a classifier cannot be without "
-                "any; enrol another class first, or fit anew."
-            )
         with all_or_nothing(self) as fitted:
-            fitted._forget(code)
-            fitted.classes_ = np.delete(fitted.classes_, code)
+            if np.array_equal(fitted.classes_, [label]):
+                raise ValueError(
+                    f"label={label!r} is the only class enrolled, and a classifier cannot be "
+                    "without any; enrol another class first, or fit anew."
+                )
+            fitted._keep(fitted.gallery_.without_class(label))
         return self
 
+    @of_one_moment
     def predict(self, X) -> NDArray:
         """Label queries.
 
@@ -215,16 +226,22 @@ class BaseFewShotClassifier(
         Returns
         -------
         ndarray of shape (n_queries,)
-            The class of the highest score, or `unknown_label` where `score_samples` is under
-            `reject_below`.
+            The class of the highest score, of equal ones the first of `classes_`; or
+            `unknown_label` where `score_samples` is under `reject_below`.
         """
         check_is_fitted(self)
         embeddings = self._embed(X, reset=False)
-        predicted = self.classes_[self._most_similar_class(embeddings)]
+        predicted = self.classes_[self._best_classes(embeddings)]
         if self.reject_below is None:
             return predicted
-        return self._with_unknown(predicted, embeddings)
+        return _open_set.with_unknown(
+            predicted,
+            self._best_scores(embeddings),
+            self.reject_below,
+            unknown_label(self.unknown_label, self.classes_),
+        )
 
+    @of_one_moment
     def predict_proba(self, X) -> NDArray:
         """Probabilities of the classes.
 
@@ -237,8 +254,10 @@ class BaseFewShotClassifier(
         ndarray of shape (n_queries, n_classes)
             In the order of `classes_`.
         """
-        return softmax(self._scores(X), axis=1)
+        check_is_fitted(self)
+        return softmax(self._score_embeddings(self._embed(X, reset=False)), axis=1)
 
+    @of_one_moment
     def decision_function(self, X) -> NDArray:
         """Scores of the classes, the larger the more alike.
 
@@ -251,33 +270,32 @@ class BaseFewShotClassifier(
         ndarray of shape (n_queries, n_classes), or (n_queries,) for two classes
             For two classes, how much the second leads.
         """
-        scores = self._scores(X)
+        check_is_fitted(self)
+        scores = self._score_embeddings(self._embed(X, reset=False))
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
-    def _scores(self, X) -> NDArray:
-        check_is_fitted(self)
-        return self._score_embeddings(self._embed(X, reset=False))
-
-    def _most_similar_class(self, embeddings: NDArray) -> NDArray[np.intp]:
+    def _best_classes(self, embeddings: NDArray) -> NDArray[np.intp]:
         """Indices (n_queries,) into `classes_`."""
-        return self._by_chunk(lambda queries: self._score(queries).argmax(1), embeddings)
+        return self._score_embeddings(embeddings).argmax(axis=1)
 
-    def _best_scores(self, embeddings):
-        return self._by_chunk(lambda queries: self._score(queries).amax(1), embeddings)
+    def _best_scores(self, embeddings: NDArray) -> NDArray:
+        """How alike queries are to what they are most alike, (n_queries,), in absolute terms."""
+        return self._score_embeddings(embeddings).max(axis=1)
 
     def _score_embeddings(self, embeddings: NDArray) -> NDArray:
-        return self._by_chunk(self._score, embeddings)
-
-    def _by_chunk(self, function: Callable[[Tensor], Tensor], embeddings: NDArray) -> NDArray:
-        """Apply a row-wise function to queries, a chunk at a time, whatever their number."""
         device = resolve_device(self.device)
-        self.head_.to(device)
-        return apply_in_chunks(function, embeddings, chunk_size=_CHUNK, device=device)
+        return class_scores(self.head_, self._state, embeddings, device=device)
+
+    def _keep(self, gallery: Gallery) -> None:
+        """Take over a gallery, and what the head makes of it."""
+        self.gallery_ = gallery
+        self._check_settings()
+        self._state = enrolled_state(self.head_, gallery, resolve_device(self.device))
 
     def _check_settings(self) -> None:
         """Check parameters against the classes and the head."""
         if self.reject_below is not None:
-            self._unknown_label()
+            unknown_label(self.unknown_label, self.classes_)
 
     def _embed(self, X, *, reset: bool) -> NDArray:
         if isinstance(self.encoder_, str):
@@ -292,7 +310,7 @@ class BaseFewShotClassifier(
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None."
             )
-        y = column_or_1d(y, warn=True)
+        y = column_or_1d(as_labels(y), warn=True)
         assert_all_finite(y, input_name="y")
         check_consistent_length(embeddings, y)
         check_classification_targets(np.tile(y, 2))  # warns where half the labels occur once
@@ -303,22 +321,7 @@ class BaseFewShotClassifier(
                 self.__dict__.pop(name, None)
         return embeddings, y
 
-    def _fit_encoder(self, X, y) -> BaseEstimator | str:
-        if isinstance(self.encoder, str):
-            return self.encoder
-        if self._is_frozen():
-            return self.encoder
-        if self.encoder is not None:
-            warn_if_fitted(self.encoder)
-        encoder = self._unfitted_encoder()
-        return fresh_encoder(encoder, self.random_state).fit(encoder_input(encoder, X), y)
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
-
-
-def take_rows(table: Tensor, rows: Tensor) -> Tensor:
-    """Return ``table[rows]``, which torch gathers several times as slowly."""
-    return table.index_select(0, rows.flatten()).unflatten(0, rows.shape)

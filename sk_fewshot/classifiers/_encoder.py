@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -11,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array, check_random_state, get_tags
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 from torch import nn
 
 from sk_fewshot._utils.containers import as_array
@@ -21,7 +22,8 @@ from sk_fewshot.transformers._base import BaseTransformer
 
 _Embeddings = TypeVar("_Embeddings", bound=np.ndarray | Rows)
 
-_LARGEST = 1e17  # a sum of 10,000 squares of this ends at 1e38, as float32 does
+# length of an embedding; the square of twice as much is the largest squared distance
+_LONGEST = {np.dtype(t): 0.49 * float(np.finfo(t).max) ** 0.5 for t in (np.float32, np.float64)}
 
 
 def fresh_encoder(encoder: BaseEstimator, random_state) -> BaseEstimator:
@@ -49,7 +51,7 @@ def fresh_encoder(encoder: BaseEstimator, random_state) -> BaseEstimator:
     return fresh
 
 
-def warn_if_fitted(encoder: BaseEstimator) -> None:
+def _warn_if_fitted(encoder: BaseEstimator) -> None:
     """Warn that a fitted encoder is about to be fitted anew."""
     if not get_tags(encoder).requires_fit:
         return
@@ -61,8 +63,72 @@ def warn_if_fitted(encoder: BaseEstimator) -> None:
         f"The encoder {type(encoder).__name__} is already fitted; a clone of it will be fitted "
         "again on the support set. Pass encoder=FrozenEstimator(encoder) to use it as it is.",
         UserWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
+
+
+def fitted_encoder(
+    classifier: Any, fit: Callable[[BaseEstimator], BaseEstimator], random_state: Any
+) -> BaseEstimator | str:
+    """Return the encoder of a classifier, as its parameter `encoder` says.
+
+    Parameters
+    ----------
+    classifier : estimator
+        Its `_default_encoder` is the class of the encoder where `encoder` is None.
+    fit : callable
+        Fits a fresh encoder and returns it.
+    random_state : int, RandomState instance or None
+        Seeds a fresh encoder.
+
+    Returns
+    -------
+    transformer or "passthrough"
+        "passthrough" and what is frozen as they are; of anything else a clone, fitted.
+    """
+    encoder = classifier.encoder
+    if isinstance(encoder, str | FrozenEstimator):
+        return encoder
+    if encoder is not None:
+        _warn_if_fitted(encoder)
+    return fit(fresh_encoder(_unfitted(classifier), random_state))
+
+
+def meta_fit(self, X, y):
+    """Learn to compare, once, from many labelled classes.
+
+    Sets the parameter `encoder` to a frozen encoder trained on (X, y): clones and grid searches
+    keep it. A frozen encoder is trained anew.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features), (n_samples, H, W) or (n_samples, C, H, W)
+        Examples of the base classes.
+    y : array-like of shape (n_samples,)
+        Labels of the base classes; they need not occur later.
+
+    Returns
+    -------
+    self : object
+        This classifier, ready for `fit`.
+
+    Raises
+    ------
+    ValueError
+        If `encoder` is "passthrough", which learns nothing; or as the encoder's `fit`.
+    """
+    self._validate_params()
+    if isinstance(self.encoder, str):
+        raise ValueError("meta_fit needs an encoder that learns, got encoder='passthrough'.")
+    frozen = isinstance(self.encoder, FrozenEstimator)
+    encoder = self.encoder.estimator if frozen else _unfitted(self)
+    fitted = fresh_encoder(encoder, self.random_state).fit(encoder_input(encoder, X), y)
+    self.encoder = FrozenEstimator(fitted)
+    return self
+
+
+def _unfitted(classifier: Any) -> BaseEstimator:
+    return classifier._default_encoder() if classifier.encoder is None else classifier.encoder
 
 
 def encoder_input(encoder: BaseEstimator, X):
@@ -90,13 +156,20 @@ def encode_examples(encoder: BaseEstimator, X) -> np.ndarray:
     Raises
     ------
     ValueError, TypeError
-        If the encoder does not return a dense array (n_samples, embedding_dim) of finite numbers.
+        If the encoder does not return a dense array (n_samples, embedding_dim) of finite numbers,
+        with one row per example.
     """
-    embeddings = as_array(encoder.transform(encoder_input(encoder, X)))
+    X = encoder_input(encoder, X)
+    embeddings = as_array(encoder.transform(X))
     if n_dimensions(embeddings) != 2:
         raise ValueError(
             "encoder.transform(X) must have shape (n_samples, embedding_dim), got shape "
             f"{np.shape(embeddings)}."
+        )
+    if len(embeddings) != _num_samples(X):
+        raise ValueError(
+            f"The encoder returned {len(embeddings)} rows for {_num_samples(X)} examples; it must "
+            "return one embedding per example. Leave examples out before, not inside the encoder."
         )
     return check_array(
         embeddings,
@@ -107,29 +180,35 @@ def encode_examples(encoder: BaseEstimator, X) -> np.ndarray:
 
 
 def check_comparable(embeddings: _Embeddings) -> _Embeddings:
-    """Return embeddings whose squares and products float32 has room for, if that is their type.
+    """Return embeddings whose squares and products their type has room for.
 
     Raises
     ------
     ValueError
         If they are too large: their distances could not be told apart.
     """
-    if embeddings.dtype == np.float32 and len(embeddings):
-        largest = max(max(-piece.min(), piece.max()) for _, piece in pieces(embeddings))
-        if largest > _LARGEST:
-            raise ValueError(
-                f"Embeddings must be of size {_LARGEST:g} at most to be compared in float32, got "
-                f"{largest:g}; scale X, or pass float64."
-            )
+    longest = _LONGEST.get(embeddings.dtype)
+    if longest is None or not len(embeddings):
+        return embeddings
+    largest = float(max(max(-piece.min(), piece.max()) for _, piece in pieces(embeddings)))
+    if largest * embeddings.shape[1] ** 0.5 <= longest:
+        return embeddings
+    lengths = (np.linalg.norm(piece / largest, axis=1).max() for _, piece in pieces(embeddings))
+    length = float(max(lengths))
+    if length > longest / largest:
+        raise ValueError(
+            f"Embeddings must have a length of {longest:.2g} at most to be compared in "
+            f"{embeddings.dtype}, got {length * largest:.2g}; scale X."
+        )
     return embeddings
 
 
-def last_step(encoder: BaseEstimator | str) -> BaseEstimator | str:
+def last_step(encoder: Any) -> Any:
     """Return what an encoder ends in, within any freezing and Pipeline."""
     return _step(encoder, -1)
 
 
-def _step(encoder: BaseEstimator | str, position: int) -> BaseEstimator | str:
+def _step(encoder: Any, position: int) -> Any:
     """Return the encoder at the start (0) or the end (-1), within any freezing and Pipeline."""
     while isinstance(encoder, FrozenEstimator | Pipeline):
         encoder = encoder.estimator if isinstance(encoder, FrozenEstimator) else encoder[position]

@@ -8,6 +8,7 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
@@ -117,14 +118,18 @@ def fit_on_pairs(
 
 
 def resumable(
-    random_state, encoder: BaseEstimator, pairs: NDArray | Rows, same: NDArray[np.bool_]
+    random_state,
+    encoder: BaseEstimator | str | None,
+    pairs: NDArray | Rows,
+    same: NDArray[np.bool_],
 ) -> int | np.random.RandomState | None:
     """Return what to draw by: with a `checkpoint`, the same at every `fit` on these pairs.
 
     Otherwise each `fit` would hold out other pairs, and never go on with the training of the file.
     """
     checkpoint = getattr(last_step(encoder), "checkpoint", None)
-    if checkpoint is None or isinstance(random_state, Integral):
+    frozen = isinstance(encoder, FrozenEstimator)
+    if checkpoint is None or frozen or isinstance(random_state, Integral):
         return random_state
     raw = pairs.dtype.kind not in "biuf"
     given = joblib.hash(pairs) if raw else digest_of_rows(pairs)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from sk_fewshot._utils.device import on_device
+from sk_fewshot._utils.chunks import apply_in_chunks
+from sk_fewshot._utils.device import on_device, resolve_device
 from sk_fewshot.classifiers._encoder import learned_head
-from sk_fewshot.classifiers._gallery import OneRowAnExample
+from sk_fewshot.classifiers._examples import support_codes, support_embeddings, support_ids
+from sk_fewshot.classifiers._nearest import NearestClassifier
 from sk_fewshot.distances import pairwise_distances
+from sk_fewshot.gallery import Examples
 from sk_fewshot.heads import MatchingHead
-from sk_fewshot.heads._classes import class_logsumexp
 from sk_fewshot.transformers import MatchingTransformer
 
+_CHUNK = 64  # queries
 
-class MatchingClassifier(OneRowAnExample):
+
+class MatchingClassifier(NearestClassifier):
     r"""Label queries by the class whose support examples get most of their attention.
 
     .. math:: P(y = k \mid x, S) = \sum_{i : y_i = k} a(x, x_i), \qquad
@@ -65,6 +68,8 @@ class MatchingClassifier(OneRowAnExample):
         All support examples, embedded, sorted by class.
     support_codes_ : ndarray of int of shape (n_support,)
         Their classes, as indices into `classes_`.
+    support_ids_ : ndarray of shape (n_support,)
+        Their keys, as `kneighbors` returns them.
     encoder_ : transformer or "passthrough"
         The fitted encoder.
     head_ : MatchingHead
@@ -99,6 +104,11 @@ class MatchingClassifier(OneRowAnExample):
 
     _default_encoder: ClassVar = MatchingTransformer
 
+    _gallery_kind: ClassVar = Examples
+    support_embeddings_ = property(support_embeddings)
+    support_codes_ = property(support_codes)
+    support_ids_ = property(support_ids)
+
     head_: MatchingHead
 
     def __init__(
@@ -124,7 +134,7 @@ class MatchingClassifier(OneRowAnExample):
             random_state=random_state,
         )
 
-    def _make_head(self, embeddings, codes):
+    def _make_head(self, gallery):
         learned = learned_head(self.encoder_)
         if not isinstance(learned, MatchingHead):
             return MatchingHead(self.metric, self.temperature)
@@ -132,28 +142,15 @@ class MatchingClassifier(OneRowAnExample):
             return learned
         return MatchingHead(self.metric, self.temperature, learned.context)
 
-    @property
-    def _in_parts(self):
-        return super()._in_parts and self.head_.context is None  # which reads all examples at once
-
-    def _score(self, queries):
-        scores = super()._score(queries)
-        return scores.log_softmax(1) if self._in_parts else scores
-
-    def _score_rows(self, queries, rows, labels):
-        return class_logsumexp(self._similarity(queries, rows), labels)
-
-    def _joined(self, scores, others):
-        return torch.logaddexp(scores, others)
-
     def _best_scores(self, embeddings):
         context = self.head_.context
         if context is None:
             return super()._best_scores(embeddings)
+        device = resolve_device(self.device)
+        support = on_device(self._state[0], device)
 
         def best(queries: Tensor) -> Tensor:
-            support = on_device(self._state[0], queries.device)
-            queries = context.of_queries(queries, support)
-            return -pairwise_distances(queries, support, self.head_.metric).amin(1)
+            in_context = context.of_queries(queries, support)
+            return -pairwise_distances(in_context, support, self.head_.metric).amin(1)
 
-        return self._by_chunk(best, embeddings)
+        return apply_in_chunks(best, embeddings, chunk_size=_CHUNK, device=device)

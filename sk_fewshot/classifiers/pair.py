@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -26,11 +27,10 @@ from sk_fewshot._utils.state import all_or_nothing
 from sk_fewshot.classifiers._encoder import (
     check_comparable,
     encode_examples,
-    fresh_encoder,
+    fitted_encoder,
     last_step,
-    warn_if_fitted,
+    meta_fit,
 )
-from sk_fewshot.classifiers._meta_fit import MetaFit
 from sk_fewshot.classifiers._pair_calibration import choose_threshold, fit_probability
 from sk_fewshot.classifiers._pair_encoder import (
     check_pairs,
@@ -48,7 +48,7 @@ from sk_fewshot.transformers import SiameseTransformer
 _CHUNK = 64  # pairs compared at once
 
 
-class PairClassifier(LinksToDocs, MetaFit, ClassifierMixin, BaseEstimator):
+class PairClassifier(LinksToDocs, ClassifierMixin, BaseEstimator):
     r"""Decide whether two examples are of the same class, with a calibrated probability.
 
     Both examples of a pair are embedded by one encoder. From their distance d,
@@ -154,6 +154,8 @@ class PairClassifier(LinksToDocs, MetaFit, ClassifierMixin, BaseEstimator):
 
     image_shape_: tuple[int, int, int] | None
     n_features_in_: int
+
+    meta_fit = meta_fit
 
     def __init__(
         self,
@@ -274,20 +276,23 @@ class PairClassifier(LinksToDocs, MetaFit, ClassifierMixin, BaseEstimator):
         self, pairs: NDArray | Rows, same: NDArray[np.bool_]
     ) -> tuple[BaseEstimator | str, NDArray[np.intp] | None]:
         """Return the fitted encoder and which pairs to calibrate on, None for all."""
-        if isinstance(self.encoder, str):
-            return self.encoder, None
-        if self._is_frozen():
-            check_is_fitted(self.encoder)
-            return self.encoder, None
-        if self.encoder is not None:
-            warn_if_fitted(self.encoder)
-        random_state = resumable(self.random_state, self._unfitted_encoder(), pairs, same)
-        encoder = fresh_encoder(self._unfitted_encoder(), random_state)
-        if self.calibration_pairs is None or not isinstance(last_step(encoder), SiameseTransformer):
-            return fit_on_pairs(encoder, pairs, same), None
-        held_out = hold_out(same, self.calibration_pairs, check_random_state(random_state))
-        seen, unseen = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-        return fit_on_pairs(encoder, select(pairs, seen), same[seen]), unseen
+        unseen: NDArray[np.intp] | None = None
+        random_state = resumable(self.random_state, self.encoder, pairs, same)
+
+        def fit(encoder: BaseEstimator) -> BaseEstimator:
+            nonlocal unseen
+            by_pairs = isinstance(last_step(encoder), SiameseTransformer)
+            if self.calibration_pairs is None or not by_pairs:
+                return fit_on_pairs(encoder, pairs, same)
+            rng = check_random_state(random_state)
+            held_out = hold_out(same, self.calibration_pairs, rng)
+            seen, unseen = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+            return fit_on_pairs(encoder, select(pairs, seen), same[seen])
+
+        encoder = fitted_encoder(self, fit, random_state)
+        if isinstance(encoder, FrozenEstimator):
+            check_is_fitted(encoder)
+        return encoder, unseen
 
     def _distances(self, X, *, reset: bool) -> NDArray[np.float64]:
         pairs = check_pairs(X)

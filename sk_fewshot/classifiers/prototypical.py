@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import sparse
+from sklearn.utils.validation import check_is_fitted
 
-from sk_fewshot._utils.device import as_tensor
-from sk_fewshot.classifiers._base import take_rows
+from sk_fewshot._utils.device import on_device, resolve_device
+from sk_fewshot._utils.state import of_one_moment
 from sk_fewshot.classifiers._encoder import learned_head
-from sk_fewshot.classifiers._gallery import OneRowAClass
-from sk_fewshot.gallery._growth import is_mapped, updated_rows
-from sk_fewshot.gallery._inner_products import InnerProducts
+from sk_fewshot.classifiers._nearest import NearestClassifier
+from sk_fewshot.gallery import ClassMeans
+from sk_fewshot.gallery._search import log_sum_exp
 from sk_fewshot.heads import PrototypicalHead
 from sk_fewshot.transformers import PrototypicalTransformer
 
 
-class PrototypicalClassifier(OneRowAClass):
+class PrototypicalClassifier(NearestClassifier):
     r"""Label queries by the nearest prototype, the mean embedding of a class's support examples.
 
     .. math:: p(k \mid x) = \mathrm{softmax}_k\left(-d(f(x), c_k) / \tau\right), \qquad
@@ -102,9 +102,9 @@ class PrototypicalClassifier(OneRowAClass):
 
     _default_encoder: ClassVar = PrototypicalTransformer
 
+    _gallery_kind: ClassVar = ClassMeans
+
     head_: PrototypicalHead
-    class_counts_: NDArray[np.intp]
-    _sums: Any  # float64 (n_classes, d), or None while the prototypes are rows of a file
 
     def __init__(
         self,
@@ -129,7 +129,17 @@ class PrototypicalClassifier(OneRowAClass):
             random_state=random_state,
         )
 
-    def _make_head(self, embeddings, codes):
+    @property
+    def prototypes_(self) -> NDArray:
+        """Mean support embedding of each class, (n_classes, d)."""
+        return self.gallery_.rows
+
+    @property
+    def class_counts_(self) -> NDArray[np.intp]:
+        """Support examples of each class, (n_classes,)."""
+        return self.gallery_.counts
+
+    def _make_head(self, gallery):
         learned = learned_head(self.encoder_)
         if (
             isinstance(learned, PrototypicalHead)
@@ -139,81 +149,37 @@ class PrototypicalClassifier(OneRowAClass):
             return learned
         return PrototypicalHead(self.metric, self.temperature)
 
-    def _enrol(self, embeddings, codes, new):
-        if new is None and is_mapped(embeddings) and np.array_equal(codes, np.arange(len(codes))):
-            self._sums, self.prototypes_, self.class_counts_ = None, embeddings, np.ones_like(codes)
-            return
-        touched, own = np.unique(codes, return_inverse=True)  # the classes of these rows
-        rows, counts = embeddings.astype(np.float64), np.bincount(own)
-        if new is None:
-            self._sums, self.class_counts_ = _sums_by_class(rows, own), counts
-            self.prototypes_ = self._means(embeddings.dtype)
-            return
-        self._load()
-        dtype = np.result_type(self.prototypes_, embeddings)
-        if dtype != self.prototypes_.dtype:
-            self.prototypes_ = self._means(dtype)
-        met = np.isin(touched, new, invert=True)  # which were enrolled before
-        place = touched[met] - np.searchsorted(new, touched[met])  # of those, before
-        rows = np.concatenate([self._sums[place], rows])
-        sums = _sums_by_class(rows, np.concatenate([np.flatnonzero(met), own]))
-        counts[met] += self.class_counts_[place]
-        values = {
-            "_sums": sums,
-            "prototypes_": (sums / counts[:, None]).astype(dtype),
-            "class_counts_": counts,
-        }
-        for name, of_touched in values.items():
-            before = getattr(self, name)
-            setattr(self, name, updated_rows(before, touched, of_touched, met))
+    @of_one_moment
+    def predict_top_k(self, X, k=5):
+        """Return the most probable classes and their probabilities.
 
-    def _forget(self, code):
-        self._load()
-        for name in ("_sums", "prototypes_", "class_counts_"):
-            setattr(self, name, np.delete(getattr(self, name), code, axis=0))
+        The k largest of each row of `predict_proba`, in memory that does not grow with n_queries
+        times n_classes.
 
-    def _load(self) -> None:
-        """Read prototypes that lie in a file, before they change."""
-        if self._sums is None:
-            self._sums = self.prototypes_.astype(np.float64)
-            self.prototypes_ = self._means(self.prototypes_.dtype)
+        Parameters
+        ----------
+        X : array-like of shape (n_queries, n_features), (n_queries, H, W) or (n_queries, C, H, W)
+        k : int, default=5
+            At most the number of classes.
 
-    def _means(self, dtype) -> NDArray:
-        return (self._sums / self.class_counts_[:, None]).astype(dtype)
+        Returns
+        -------
+        labels : ndarray of shape (n_queries, k)
+            The most probable first.
+        probabilities : ndarray of shape (n_queries, k)
+            Among all classes.
 
-    @property
-    def _gallery(self):
-        return self.prototypes_
-
-    def _score(self, queries):
-        prototypes = as_tensor(self.prototypes_).to(queries.device, queries.dtype)
-        return self.head_.score(queries, prototypes)
-
-    def _episode_scorer(self, embeddings):
-        if not InnerProducts.rank(self.metric):
-            return super()._episode_scorer(embeddings)
-        products = InnerProducts(self.metric, embeddings)
-        factors = products.queries(embeddings)  # (n_samples, d)
-        lengths = factors.norm(dim=1)
-        left = factors.new_empty(0)  # keeps its memory from step to step
-
-        def score(support, queries):
-            examples = take_rows(embeddings, support)  # (n_episodes, n_way, n_shot, d)
-            one = examples.shape[2] == 1
-            prototypes = examples[:, :, 0] if one else examples.double().mean(2).to(examples.dtype)
-            rows, offsets, row_lengths = products.rows(prototypes)
-            torch.index_select(factors, 0, queries.flatten(), out=left.resize_(0))
-            scores = torch.baddbmm(offsets.unsqueeze(-1), rows, left.unflatten(0, queries.shape).mT)
-            return scores, products.error(lengths[queries], row_lengths.amax(-1, keepdim=True))
-
-        return score
-
-
-def _sums_by_class(rows: NDArray, codes: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Sums (n_classes, d) of the rows (n, d) with each code.
-
-    They run over the rows in order, so that enrolling later, with the earlier sum as the first row,
-    is bitwise the same as enrolling at once.
-    """
-    membership = sparse.csr_array((np.ones(len(rows)), (codes, np.arange(len(rows)))))
-    return membership @ rows
+        Raises
+        ------
+        TypeError, ValueError
+            As `kneighbors`.
+        """
+        check_is_fitted(self)
+        embeddings = self._embed(X, reset=False)
+        distances, rows = self._nearest(embeddings, k)
+        device = resolve_device(self.device)
+        tensors = on_device(embeddings, device), on_device(self.prototypes_, device)
+        with torch.inference_mode():
+            log_total = log_sum_exp(*tensors, self.head_.similarity).cpu().numpy()
+        temperature = float(self.head_.log_temperature.detach().exp())
+        return self.classes_[rows], np.exp(-distances / temperature - log_total[:, None])

@@ -6,17 +6,20 @@ from typing import ClassVar
 
 from torch import nn
 
+from sk_fewshot.classifiers._base import BaseFewShotClassifier
 from sk_fewshot.classifiers._encoder import learned_head
-from sk_fewshot.classifiers._support import (
-    SupportSetClassifier,
-    check_two_examples_a_class,
-    sorted_support,
+from sk_fewshot.classifiers._examples import (
+    check_two_examples_per_class,
+    support_codes,
+    support_embeddings,
+    support_ids,
 )
+from sk_fewshot.gallery import Examples
 from sk_fewshot.heads import RelationHead
 from sk_fewshot.transformers import RelationTransformer
 
 
-class RelationClassifier(SupportSetClassifier):
+class RelationClassifier(BaseFewShotClassifier):
     r"""Label queries by a learned comparator of their embedding with that of each class.
 
     The relation score :math:`r_k = g(f(x), c_k)` of equation 1 of [1]_ says how well a query goes
@@ -57,6 +60,8 @@ class RelationClassifier(SupportSetClassifier):
         All support examples, embedded, sorted by class.
     support_codes_ : ndarray of int of shape (n_support,)
         Their classes, as indices into `classes_`.
+    support_ids_ : ndarray of shape (n_support,)
+        Their keys, as `kneighbors` returns them.
     encoder_ : transformer or "passthrough"
         The fitted encoder.
     head_ : RelationHead
@@ -90,6 +95,11 @@ class RelationClassifier(SupportSetClassifier):
 
     _default_encoder: ClassVar = RelationTransformer
 
+    _gallery_kind: ClassVar = Examples
+    support_embeddings_ = property(support_embeddings)
+    support_codes_ = property(support_codes)
+    support_ids_ = property(support_ids)
+
     head_: RelationHead
 
     def __init__(
@@ -112,10 +122,10 @@ class RelationClassifier(SupportSetClassifier):
     def _learns_head(self, encoder):
         return not isinstance(learned_head(encoder), RelationHead)
 
-    def _make_head(self, embeddings, codes):
+    def _make_head(self, gallery):
         if not self._learns_head(self.encoder_):
             return learned_head(self.encoder_)
-        check_two_examples_a_class(self, codes, "RelationTransformer")
+        check_two_examples_per_class(gallery, "RelationClassifier", "RelationTransformer")
         learner = RelationTransformer(
             module=nn.Identity(),
             lr=1e-2,
@@ -124,4 +134,4 @@ class RelationClassifier(SupportSetClassifier):
             device=self.device,
             random_state=self.random_state,
         )
-        return learner.fit(*sorted_support(embeddings, codes)).head_
+        return learner.fit(gallery.rows, gallery.codes).head_

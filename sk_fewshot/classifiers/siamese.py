@@ -9,16 +9,19 @@ from torch import nn
 
 from sk_fewshot._utils.device import as_tensor
 from sk_fewshot.classifiers._encoder import learned_head
-from sk_fewshot.classifiers._gallery import OneRowAnExample
-from sk_fewshot.classifiers._support import (
-    check_two_examples_a_class,
-    sorted_support,
+from sk_fewshot.classifiers._examples import (
+    check_two_examples_per_class,
+    support_codes,
+    support_embeddings,
+    support_ids,
 )
+from sk_fewshot.classifiers._nearest import NearestClassifier
+from sk_fewshot.gallery import Examples
 from sk_fewshot.heads import SiameseHead
 from sk_fewshot.transformers import SiameseTransformer
 
 
-class SiameseClassifier(OneRowAnExample):
+class SiameseClassifier(NearestClassifier):
     r"""Label queries by the support example that is most probably the same.
 
     .. math:: y = y_{i^*}, \qquad i^* = \arg\max_i p(\mathrm{same} \mid x, x_i)
@@ -71,6 +74,8 @@ class SiameseClassifier(OneRowAnExample):
         All support examples, embedded, sorted by class.
     support_codes_ : ndarray of int of shape (n_support,)
         Their classes, as indices into `classes_`.
+    support_ids_ : ndarray of shape (n_support,)
+        Their keys, as `kneighbors` returns them.
     encoder_ : transformer or "passthrough"
         The fitted encoder.
     head_ : SiameseHead
@@ -106,10 +111,15 @@ class SiameseClassifier(OneRowAnExample):
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        **OneRowAnExample._parameter_constraints,
-        "metric": [*OneRowAnExample._parameter_constraints["metric"], None],
+        **NearestClassifier._parameter_constraints,
+        "metric": [*NearestClassifier._parameter_constraints["metric"], None],
     }
     _default_encoder: ClassVar = SiameseTransformer
+
+    _gallery_kind: ClassVar = Examples
+    support_embeddings_ = property(support_embeddings)
+    support_codes_ = property(support_codes)
+    support_ids_ = property(support_ids)
 
     head_: SiameseHead
 
@@ -139,21 +149,21 @@ class SiameseClassifier(OneRowAnExample):
     def _learns_head(self, encoder):
         return self.metric is None and not isinstance(learned_head(encoder), SiameseHead)
 
-    def _make_head(self, embeddings, codes):
+    def _make_head(self, gallery):
         if self.metric is not None:
             return SiameseHead(self.metric, self.temperature)
         if self._learns_head(self.encoder_):
-            learned: Any = self._learn_head(*sorted_support(embeddings, codes))
+            learned: Any = self._learn_head(gallery)
         else:
             learned = learned_head(self.encoder_)
         if self.temperature is None:
             return learned
         return SiameseHead(learned.metric, self.temperature, learned.comparator)
 
-    def _learn_head(self, embeddings, codes) -> SiameseHead:
+    def _learn_head(self, gallery: Examples) -> SiameseHead:
         """Logistic regression on the absolute differences of standardised coordinates."""
-        check_two_examples_a_class(self, codes, "SiameseTransformer")
-        spread = embeddings.std(axis=0)
+        check_two_examples_per_class(gallery, "SiameseClassifier", "SiameseTransformer")
+        spread = gallery.rows.std(axis=0)
         spread[spread == 0] = 1
         learner = SiameseTransformer(
             loss="bce",
@@ -164,32 +174,7 @@ class SiameseClassifier(OneRowAnExample):
             device=self.device,
             random_state=self.random_state,
         )
-        head = learner.fit(embeddings / spread, codes).head_
+        head = learner.fit(gallery.rows / spread, gallery.codes).head_
         with torch.no_grad():
             head.comparator.weight /= as_tensor(spread).to(head.comparator.weight)
         return head
-
-    def _most_similar_class(self, embeddings):
-        if not self._in_parts:
-            return super()._most_similar_class(embeddings)
-        return self.support_codes_[self._nearest(embeddings, 1, self._similarity)[1][:, 0]]
-
-    def _score_rows(self, queries, rows, labels):
-        return self.head_.score(queries, (rows, labels))
-
-    def _joined(self, scores, others):
-        return torch.maximum(scores, others)
-
-    def _similarity(self, queries, rows):
-        comparator: Any = self.head_.comparator
-        if comparator is None:
-            return super()._similarity(queries, rows)
-        logits = comparator.pair_logits(queries, rows)
-        return nn.functional.logsigmoid(logits / self.head_.log_temperature.exp())
-
-    @property
-    def _metric(self):
-        comparator: Any = self.head_.comparator
-        if comparator is None:
-            return self.head_.metric
-        return lambda x, y: -nn.functional.logsigmoid(comparator.pair_logits(x, y))

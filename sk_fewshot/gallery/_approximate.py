@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from types import ModuleType
-from weakref import ReferenceType, WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sk_fewshot._utils.device import as_tensor
-from sk_fewshot.distances import METRICS, Metric, unit
+from sk_fewshot._utils.device import as_tensor, on_device
+from sk_fewshot.distances import METRICS, Metric, paired_distances
 from sk_fewshot.gallery._inner_products import InnerProducts
-from sk_fewshot.gallery._search import Similarity
 
 _QUERIES = 1024  # a block
 _ROWS = 2**16  # cast and added at once
 _LEAST_A_LIST = 39  # rows, or FAISS warns
+_LARGEST = 1e15  # number, of which 1000 squares can be added in float32
 _ROWS_A_LIST = 64  # that the lists are learned from, in large galleries
 
 
@@ -25,64 +25,84 @@ class ApproximateIndex:
     """Rows in inverted lists, of which a search visits those nearest to the query.
 
     Of n rows there are 4 sqrt(n) lists, and a search visits half the square root of their number,
-    8 at least. It holds its own copy of the rows, in float32.
+    8 at least. It holds its own copy of the rows, in float32: centred, normalised or scaled, as
+    :class:`InnerProducts` ranks by them.
 
     Parameters
     ----------
     rows : ndarray of shape (n_rows, d)
     metric : {"sqeuclidean", "euclidean", "cosine", "dot"}
+
+    Raises
+    ------
+    ValueError
+        If the rows differ in size by more than float32 holds.
     """
 
     def __init__(self, rows: NDArray, metric: Metric):
         faiss = load_faiss()
-        self._cosine = metric == "cosine"
-        products = metric in ("cosine", "dot")
+        self._products = InnerProducts(metric, on_device(rows, torch.device("cpu")))
+        by_products = metric in ("cosine", "dot")
         self._n_lists = min(round(4 * len(rows) ** 0.5), len(rows) // _LEAST_A_LIST)
         self._index = faiss.index_factory(
             rows.shape[1],
             f"IVF{self._n_lists},Flat",
-            faiss.METRIC_INNER_PRODUCT if products else faiss.METRIC_L2,
+            faiss.METRIC_INNER_PRODUCT if by_products else faiss.METRIC_L2,
         )
         self._index.nprobe = max(8, round(self._n_lists**0.5 / 2))
-        self._index.train(
-            self._points(rows[:: max(1, len(rows) // (_ROWS_A_LIST * self._n_lists))])
-        )
         for start in range(0, len(rows), _ROWS):
-            self._index.add(self._points(rows[start : start + _ROWS]))
+            _check_size(self._rows(rows[start : start + _ROWS]))
+        self._index.train(self._rows(rows[:: max(1, len(rows) // (_ROWS_A_LIST * self._n_lists))]))
+        for start in range(0, len(rows), _ROWS):
+            self._index.add(self._rows(rows[start : start + _ROWS]))
 
-    def search(self, queries: NDArray, k: int) -> NDArray[np.int64]:
+    def search(self, queries: Tensor, k: int) -> NDArray[np.int64]:
         """Return the indices (n_queries, k) of about the nearest rows; k is at most n_rows."""
-        points = self._points(queries)
-        found = self._index.search(points, k)[1]
+        points = self._products.queries(queries.cpu())[0].clamp(-_LARGEST, _LARGEST).numpy()
+        found = self._index.search(np.ascontiguousarray(points), k)[1]
         short = (found < 0).any(axis=1)  # fewer rows in the lists visited
         if short.any():
             everywhere = load_faiss().SearchParametersIVF(nprobe=self._n_lists)
             found[short] = self._index.search(points[short], k, params=everywhere)[1]
         return found
 
-    def _points(self, rows: NDArray) -> NDArray[np.float32]:
-        points = np.ascontiguousarray(rows, dtype=np.float32)
-        return unit(as_tensor(points)).numpy() if self._cosine else points
+    def _rows(self, rows: NDArray) -> NDArray[np.float32]:
+        points = self._products.rows(on_device(np.ascontiguousarray(rows), torch.device("cpu")))[0]
+        return np.ascontiguousarray(points.numpy())
 
 
-_Known = tuple[ReferenceType[NDArray], Metric, ApproximateIndex]
-_indices: WeakKeyDictionary[object, _Known] = WeakKeyDictionary()
+def _check_size(points: NDArray[np.float32]) -> None:
+    largest = np.abs(points).max()
+    if not largest <= _LARGEST:
+        raise ValueError(
+            "index='faiss' compares in float32, which cannot hold embeddings of such different "
+            f"sizes: one is {largest:.3g} times as large as is usual. Remove it, or pass "
+            "index=None."
+        )
+
+
+_indices: WeakKeyDictionary[object, dict[Metric, ApproximateIndex]] = WeakKeyDictionary()
 
 
 def approximate_index(owner: object, rows: NDArray, metric: Metric) -> ApproximateIndex:
-    """Return the index of an estimator's rows, built when they or the metric are others.
+    """Return the index of an owner's rows, built when they are first searched by a metric.
 
-    It lives beside the estimator, which is copied and pickled without it.
+    It lives beside the owner, which is copied and pickled without it.
     """
-    known = _indices.get(owner)
-    if known is None or known[0]() is not rows or known[1] != metric:
-        known = ref(rows), metric, ApproximateIndex(rows, metric)
-        _indices[owner] = known
-    return known[2]
+    by_metric = _indices.setdefault(owner, {})
+    if metric not in by_metric:
+        by_metric[metric] = ApproximateIndex(rows, metric)
+    return by_metric[metric]
 
 
 def nearest_by_index(
-    queries: Tensor, rows: Tensor, k: int, *, index: ApproximateIndex, similarity: Similarity
+    queries: Tensor,
+    rows: Tensor,
+    k: int,
+    *,
+    index: ApproximateIndex,
+    metric: Metric,
+    arrival: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """As :func:`sk_fewshot.gallery._search.nearest`, among the rows that an index finds.
 
@@ -94,25 +114,26 @@ def nearest_by_index(
     k : int
         At most n_rows.
     index : ApproximateIndex
-    similarity : callable
-        Maps tensors (..., n, d) and (..., m, d) to scores (..., n, m).
+    metric : str
+    arrival : Tensor of int of shape (n_rows,) or None, default=None
 
     Returns
     -------
-    scores : Tensor of shape (n_queries, k)
-        The largest first.
+    distances : Tensor of shape (n_queries, k)
+        The smallest first.
     indices : Tensor of int of shape (n_queries, k)
     """
-    blocks = []
+    blocks = [(queries.new_empty(0, k), torch.empty(0, k, dtype=torch.int64, device=rows.device))]
     for block in queries.split(_QUERIES):
-        found = as_tensor(index.search(block.cpu().numpy(), k)).to(rows.device)
-        found = found.sort(dim=1).values  # of equal rows the first one comes first
+        found = as_tensor(index.search(block, k)).to(rows.device)
+        first = found if arrival is None else arrival[found]
+        found = found.gather(1, first.argsort(dim=1))
         near = rows[found].to(block.dtype)  # (n, k, d)
-        scores = similarity(block.unsqueeze(1), near).squeeze(1)
-        scores, order = scores.sort(dim=1, descending=True, stable=True)
-        blocks.append((scores, found.gather(1, order)))
-    all_scores, indices = zip(*blocks, strict=True)
-    return torch.cat(all_scores), torch.cat(indices)
+        distances = paired_distances(block.unsqueeze(1), near, metric)
+        distances, order = distances.sort(dim=1, stable=True)
+        blocks.append((distances, found.gather(1, order)))
+    all_distances, indices = zip(*blocks, strict=True)
+    return torch.cat(all_distances), torch.cat(indices)
 
 
 def check_index(metric: Metric) -> None:

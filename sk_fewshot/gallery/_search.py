@@ -11,126 +11,168 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sk_fewshot._utils.device import as_tensor
-from sk_fewshot.distances import Metric
+from sk_fewshot._utils.precision import exact_products
+from sk_fewshot.distances import Metric, paired_distances, pairwise_distances
 from sk_fewshot.gallery._inner_products import InnerProducts
 
-Similarity = Callable[[Tensor, Tensor], Tensor]
-
 _QUERIES = 1024  # a block
-_QUERIES_BY_SIMILARITY = 64  # a block where scores may take memory for each of the d numbers
+_QUERIES_BY_DISTANCE = 64  # a block where distances may take memory for each of the d numbers
 _ROWS = 512  # a chunk: with a block of queries 2 MB of scores, which stay in the cache
 _BLOCK = 32  # rows of which only the best score is kept, or more where that
 _MAXIMA = 2**23  # makes more than these: 32 MB
+_BOUNDS = 2**20  # compared with the least score at once
 _VISITED_ROWS = 2048  # looked into at once
-_PAIRS = 2**14  # of a query and a row, scored exactly at once
+_PAIRS = 2**14  # of a query and a row, compared at once
 
 
 def nearest(
-    queries: Tensor, rows: Tensor, k: int, *, metric: Metric, similarity: Similarity
+    queries: Tensor, rows: Tensor, k: int, *, metric: Metric, arrival: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Find the k rows that are most similar to each query.
+    """Find the k nearest rows to each query.
 
-    Exact: equal to sorting ``similarity(queries, rows)``, of equal rows the first one first.
-
-    Where inner products rank as the metric does, a first pass in float32 keeps only the largest
-    score in each block of rows; only blocks whose largest score comes within rounding of the k-th
-    best are looked into, and what is found there is scored by `similarity`.
+    Where inner products rank as the metric does, a first pass in float32 keeps only the best score
+    in each block of rows, with a bound on its error. The blocks that may hold one of the k nearest
+    are looked into, and what is found there is compared pair by pair. Other metrics are compared
+    with every row.
 
     Parameters
     ----------
     queries : Tensor of shape (n_queries, d)
+        Floating point.
     rows : Tensor of shape (n_rows, d)
         Cast to the dtype of the queries, a chunk at a time.
     k : int
         At most n_rows.
     metric : str or callable
-        What `similarity` falls with.
-    similarity : callable
-        Maps tensors (..., n, d) and (..., m, d) to scores (..., n, m).
+        As for :func:`~sk_fewshot.distances.pairwise_distances`.
+    arrival : Tensor of int of shape (n_rows,) or None, default=None
+        Of rows at equal distances the one with the smallest number comes first. None: the first
+        row.
 
     Returns
     -------
-    scores : Tensor of shape (n_queries, k)
-        The largest first.
+    distances : Tensor of shape (n_queries, k)
+        The smallest first.
     indices : Tensor of int of shape (n_queries, k)
     """
-    if InnerProducts.rank(metric):
-        products = InnerProducts(metric, rows)
+    if not len(queries):
+        return queries.new_empty(0, k), torch.empty(0, k, dtype=torch.int64, device=queries.device)
+    by_products = InnerProducts.rank(metric)
+    with exact_products(queries.device):
+        products = InnerProducts(metric, rows) if by_products else None
         found = [
-            _by_products(block, rows, k, products, similarity) for block in queries.split(_QUERIES)
+            _by_products(block, rows, k, products, metric, arrival)
+            if products is not None
+            else _by_distances(block, rows, k, metric, arrival)
+            for block in queries.split(_QUERIES if by_products else _QUERIES_BY_DISTANCE)
         ]
-    else:
-        found = [
-            _by_similarity(block, rows, k, similarity)
-            for block in queries.split(_QUERIES_BY_SIMILARITY)
-        ]
-    scores, indices = zip(*found, strict=True)
-    return torch.cat(scores), torch.cat(indices)
+    distances, indices = (torch.cat(parts) for parts in zip(*found, strict=True))
+    assert distances.shape == indices.shape == (len(queries), k)
+    return distances, indices
 
 
-def log_sum_exp(queries: Tensor, rows: Tensor, similarity: Similarity) -> Tensor:
+def log_sum_exp(
+    queries: Tensor, rows: Tensor, similarity: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
     """Logarithm (n_queries,) of the sum over all rows of the exponential of the similarity."""
     totals = []
-    for block in queries.split(_QUERIES):
-        total = block.new_full((len(block),), -torch.inf)
-        for chunk in rows.split(_ROWS):
-            scores = similarity(block, chunk.to(block.dtype))
-            total = torch.logaddexp(total, scores.logsumexp(1))
-        totals.append(total)
+    with exact_products(queries.device):
+        for block in queries.split(_QUERIES):
+            total = block.new_full((len(block),), -torch.inf)
+            for chunk in rows.split(_ROWS):
+                scores = similarity(block, chunk.to(block.dtype))
+                total = torch.logaddexp(total, scores.logsumexp(1))
+            totals.append(total)
     return torch.cat(totals)
 
 
-def _by_similarity(
-    queries: Tensor, rows: Tensor, k: int, similarity: Similarity
+def _by_distances(
+    queries: Tensor, rows: Tensor, k: int, metric: Metric, arrival: Tensor | None
 ) -> tuple[Tensor, Tensor]:
+    """Compare with every row."""
     n_queries = len(queries)  # padded to one shape, so that others do not change the rounding
-    queries = F.pad(queries, (0, 0, 0, _QUERIES_BY_SIMILARITY - n_queries))
+    queries = F.pad(queries, (0, 0, 0, _QUERIES_BY_DISTANCE - n_queries))
     best = queries.new_empty(len(queries), 0)
     indices = torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
     for start in range(0, len(rows), _ROWS):
-        scores = similarity(queries, rows[start : start + _ROWS].to(queries.dtype))
-        here = torch.arange(start, start + scores.shape[1], device=queries.device)
-        if best.shape[1] == k:  # of equal rows the first one stays
-            better = (scores > best[:, -1:]).any(0)
-            scores, here = scores[:, better], here[better]
+        chunk = rows[start : start + _ROWS].to(queries.dtype)
+        here = torch.arange(start, start + len(chunk), device=queries.device)
+        best = torch.cat([best, pairwise_distances(queries, chunk, metric)], 1)
         indices = torch.cat([indices, here.expand(len(queries), -1)], 1)
-        best, order = torch.cat([best, scores], 1).sort(dim=1, descending=True, stable=True)
+        if arrival is not None:
+            order = arrival[indices].argsort(dim=1)
+            best, indices = best.gather(1, order), indices.gather(1, order)
+        best, order = best.sort(dim=1, stable=True)
         best, indices = best[:, :k], indices.gather(1, order[:, :k])
     return best[:n_queries], indices[:n_queries]
 
 
 def _by_products(
-    queries: Tensor, rows: Tensor, k: int, products: InnerProducts, similarity: Similarity
+    queries: Tensor,
+    rows: Tensor,
+    k: int,
+    products: InnerProducts,
+    metric: Metric,
+    arrival: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    factors = products.queries(queries)
-    scores = factors.new_empty(_ROWS, len(queries))
+    """Compare with the rows whose scores may be among the k best."""
+    factors, lengths = products.queries(queries)
     size = _block_size(len(rows) * len(queries))
+    lower, longest = _lower_bounds(factors, lengths, rows, size, products)
+    n_blocks = ceil(len(rows) / size)
+    # k blocks hold a row that scores as high, so that the k nearest do
+    least = -torch.inf * torch.ones_like(lengths)
+    if k <= n_blocks:
+        least = lower.flatten(0, 1)[:n_blocks].mT.contiguous().topk(k).values[:, -1]
+    within = torch.arange(size, device=rows.device)
+    best = _BestPairs(queries, rows, k, metric, arrival)
+    blocks_a_chunk = lower.shape[1]
+    a_step = max(1, _BOUNDS // (blocks_a_chunk * len(queries)))
+    for first in range(0, len(lower), a_step):
+        longest_row = longest[first : first + a_step].unsqueeze(1)  # (n_chunks, 1)
+        error = products.error(lengths, longest_row)  # (n_chunks, n_queries)
+        upper = lower[first : first + a_step] + 2 * error.unsqueeze(1)
+        may_hold = ~(upper < least)  # NaN may
+        for visited in may_hold.flatten(0, 1).nonzero().split(_VISITED_ROWS // size):
+            block, query = visited.unbind(1)
+            row = (first * blocks_a_chunk + block).unsqueeze(1) * size + within
+            exists = row < len(rows)  # (n_visited, size)
+            if not exists.any():
+                continue
+            there = rows.index_select(0, row.flatten().clamp(max=len(rows) - 1))
+            right, offsets, _ = products.rows(there.unflatten(0, row.shape))
+            scores = torch.baddbmm(offsets.unsqueeze(2), right, factors[query].unsqueeze(2))
+            error_there = error[block // blocks_a_chunk, query].unsqueeze(1)
+            near = ~(scores.squeeze(2) + error_there < least[query].unsqueeze(1)) & exists
+            best.add(query.unsqueeze(1).expand_as(row)[near], row[near])
+    return best.finish()
+
+
+def _lower_bounds(
+    factors: Tensor, lengths: Tensor, rows: Tensor, size: int, products: InnerProducts
+) -> tuple[Tensor, Tensor]:
+    """Bound the best score in each block of rows from below.
+
+    Returns
+    -------
+    lower : Tensor of shape (n_chunks, n_blocks_a_chunk, n_queries)
+        -inf for blocks after the last row.
+    longest : Tensor of shape (n_chunks,)
+        Length of the longest row.
+    """
+    scores = factors.new_empty(_ROWS, len(factors))
     chunks = rows.split(_ROWS)
-    maxima = factors.new_empty(len(chunks), _ROWS // size, len(queries))
-    longest = factors.new_zeros(())
-    for chunk, largest in zip(chunks, maxima, strict=True):
-        right, offsets, lengths = products.rows(chunk)
-        longest = torch.maximum(longest, lengths.max())
+    lower = factors.new_empty(len(chunks), _ROWS // size, len(factors))
+    longest = factors.new_empty(len(chunks))
+    for i, chunk in enumerate(chunks):
+        right, offsets, row_lengths = products.rows(chunk)
+        longest[i] = row_lengths.max()
         torch.addmm(offsets.unsqueeze(1), right, factors.mT, out=scores[: len(chunk)])
         if len(chunk) < _ROWS:
             scores[len(chunk) :] = -torch.inf
-        torch.amax(scores.unflatten(0, (-1, size)), 1, out=largest)
-    maxima = maxima.flatten(0, 1)[: ceil(len(rows) / size)]  # (n_blocks, n_queries)
-
-    # at least k rows score as high as the k-th largest of the maxima
-    kth = maxima.mT.contiguous().topk(k).values[:, -1] if k <= len(maxima) else -torch.inf
-    least = kth - 2 * products.error(factors.norm(dim=1), longest)  # (n_queries,)
-    within = torch.arange(size, device=rows.device)
-    best = _BestPairs(queries, rows, k, similarity)
-    for visited in (~(maxima < least)).nonzero().split(_VISITED_ROWS // size):
-        block, query = visited.unbind(1)
-        row = block.unsqueeze(1) * size + within  # (n_visited, size)
-        candidates = rows.index_select(0, row.flatten().clamp(max=len(rows) - 1))
-        right, offsets, _ = products.rows(candidates.unflatten(0, row.shape))
-        scores = torch.baddbmm(offsets.unsqueeze(2), right, factors[query].unsqueeze(2)).squeeze(2)
-        near = ~(scores < least[query].unsqueeze(1)) & (row < len(rows))
-        best.add(query.unsqueeze(1).expand_as(row)[near], row[near])
-    return best.finish()
+        torch.amax(scores.unflatten(0, (-1, size)), 1, out=lower[i])
+        lower[i] -= products.error(lengths, longest[i])
+    return lower, longest
 
 
 def _block_size(n_scores: int) -> int:
@@ -139,43 +181,65 @@ def _block_size(n_scores: int) -> int:
 
 
 class _BestPairs:
-    """Of pairs of a query and a row, the k most similar for each query."""
+    """Of pairs of a query and a row, the k nearest for each query."""
 
-    def __init__(self, queries: Tensor, rows: Tensor, k: int, similarity: Similarity):
-        self._queries, self._rows, self._k, self._similarity = queries, rows, k, similarity
+    def __init__(
+        self, queries: Tensor, rows: Tensor, k: int, metric: Metric, arrival: Tensor | None
+    ):
+        self._queries, self._rows, self._k = queries, rows, k
+        self._metric, self._arrival = metric, arrival
         none = torch.empty(0, dtype=torch.int64, device=queries.device)
-        self._scores = queries.new_empty(0)
+        self._distances = queries.new_empty(0)
         self._pairs = (none, none)
         self._waiting: list[tuple[Tensor, Tensor]] = []
         self._n_waiting = 0
 
     def add(self, query: Tensor, row: Tensor) -> None:
-        """Add pairs, given as indices, in the order of the rows."""
+        """Add pairs, given as indices."""
         self._waiting.append((query, row))
         self._n_waiting += len(query)
         if self._n_waiting >= _PAIRS:
-            self._score_waiting()
+            self._compare_waiting()
 
     def finish(self) -> tuple[Tensor, Tensor]:
-        """Return scores and rows, both (n_queries, k)."""
+        """Return distances and rows, both (n_queries, k); what has fewer is compared with all."""
         if self._waiting:
-            self._score_waiting()
-        return self._scores.view(-1, self._k), self._pairs[1].view(-1, self._k)
+            self._compare_waiting()
+        query, row = self._pairs
+        short = query.bincount(minlength=len(self._queries)) < self._k
+        if short.any():
+            return self._compared_with_all(short)
+        return self._distances.view(-1, self._k), row.view(-1, self._k)
 
-    def _score_waiting(self) -> None:
+    def _compared_with_all(self, short: Tensor) -> tuple[Tensor, Tensor]:
+        distances = self._queries.new_empty(len(self._queries), self._k)
+        indices = torch.empty(distances.shape, dtype=torch.int64, device=distances.device)
+        enough = ~short[self._pairs[0]]
+        distances[~short] = self._distances[enough].view(-1, self._k)
+        indices[~short] = self._pairs[1][enough].view(-1, self._k)
+        for i in short.nonzero()[:, 0].tolist():
+            every = torch.arange(len(self._rows), device=distances.device)
+            alone = _BestPairs(
+                self._queries[i : i + 1], self._rows, self._k, self._metric, self._arrival
+            )
+            for rows in every.split(_PAIRS):
+                alone.add(torch.zeros_like(rows), rows)
+            distances[i], indices[i] = (part[0] for part in alone.finish())
+        return distances, indices
+
+    def _compare_waiting(self) -> None:
         query, row = (torch.cat(parts) for parts in zip(*self._waiting, strict=True))
-        scored = [
-            self._similarity(
-                self._queries[q].unsqueeze(1), self._rows[r].to(self._queries.dtype).unsqueeze(1)
-            ).flatten()
+        found = [
+            paired_distances(self._queries[q], self._rows[r].to(self._queries.dtype), self._metric)
             for q, r in zip(query.split(_PAIRS), row.split(_PAIRS), strict=True)
         ]
-        scores = torch.cat([self._scores, *scored])
+        distances = torch.cat([self._distances, *found])
         query, row = torch.cat([self._pairs[0], query]), torch.cat([self._pairs[1], row])
-        # by query, then the highest score first, then the first row first
-        order = as_tensor(np.lexsort([x.cpu().numpy() for x in (row, -scores, query)]))
-        query, row, scores = (x[order.to(x.device)] for x in (query, row, scores))
+        first = row if self._arrival is None else self._arrival[row]
+        # by query, then the nearest first, then the first one
+        order = as_tensor(np.lexsort([x.cpu().numpy() for x in (first, distances, query)]))
+        query, row, distances = (x[order.to(x.device)] for x in (query, row, distances))
         place = torch.arange(len(query), device=query.device) - torch.searchsorted(query, query)
         kept = place < self._k
-        self._pairs, self._scores = (query[kept], row[kept]), scores[kept]
+        self._pairs, self._distances = (query[kept], row[kept]), distances[kept]
         self._waiting, self._n_waiting = [], 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from numbers import Real
+from typing import Any
 
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -11,12 +13,14 @@ from torch import Tensor, nn
 
 from sk_fewshot._utils.precision import full_precision
 from sk_fewshot._utils.validation import check_parameters
-from sk_fewshot.distances import METRICS, Metric, pairwise_distances
+from sk_fewshot.distances import METRICS, Metric, paired_distances, pairwise_distances
+from sk_fewshot.heads._head import Head
 
 _COSINE_TEMPERATURE = 0.1  # cosine distances span 2, which at 1 would cap five-way p near 0.65
+_ROWS = 4096  # whose differences to a query are held at once
 
 
-class MetricHead(nn.Module):
+class MetricHead(Head):
     """A head over a distance and a temperature.
 
     Parameters
@@ -25,6 +29,9 @@ class MetricHead(nn.Module):
     temperature : float or None
         Distances are divided by it. None: 1, except for "cosine", where it is learned from 0.1 on.
     """
+
+    nearest_decides = False
+    """Whether the class of the nearest row has the highest score."""
 
     def __init__(self, metric: Metric, temperature: float | None):
         super().__init__()
@@ -45,6 +52,33 @@ class MetricHead(nn.Module):
             log_temperature = torch.tensor(math.log(temperature or 1.0), dtype=torch.float64)
             self.register_buffer("log_temperature", log_temperature)
 
+    @abstractmethod
+    def class_similarity(self, queries: Tensor, state: Any, *, alone: bool = False) -> Tensor:
+        """How alike queries and classes are, (..., n_queries, n_classes), in units of `similarity`.
+
+        Parameters
+        ----------
+        queries : Tensor of shape (..., n_queries, d)
+        state : Tensor or tuple of Tensor
+            What `enrol` returned.
+        alone : bool, default=False
+            Compute each distance alone, so that classes at equal distances are bitwise equal.
+            Without leading dimensions, and with ascending labels.
+        """
+
+    def score(self, queries: Tensor, state: Any) -> Tensor:
+        """Score queries (..., n_queries, d) against what `enrol` returned."""
+        return self.scores_of(self.class_similarity(queries, state))
+
+    def scores_of(self, class_similarity: Tensor) -> Tensor:
+        """Return scores, given similarities (..., n_classes)."""
+        return class_similarity
+
+    @property
+    def distance(self) -> Metric:
+        """What rows are ranked by."""
+        return self.metric
+
     def similarity(self, x: Tensor, y: Tensor) -> Tensor:
         """Negative distances over the temperature, of x (..., n, d) and y (..., m, d).
 
@@ -52,4 +86,19 @@ class MetricHead(nn.Module):
         """
         with full_precision(x) as x_full, full_precision(y) as y_full:
             distances = pairwise_distances(x_full, y_full, self.metric)
+        return distances / -self.log_temperature.exp().to(distances.dtype)
+
+    def similarity_alone(self, x: Tensor, y: Tensor) -> Tensor:
+        """As `similarity`, of x (n, d) and y (m, d), from distances that are each computed alone.
+
+        Equal distances are then bitwise equal.
+        """
+        with full_precision(x) as x_full, full_precision(y) as y_full:
+            rows = [
+                torch.cat(
+                    [paired_distances(one, some, self.metric) for some in y_full.split(_ROWS)]
+                )
+                for one in x_full.split(1)
+            ]
+        distances = torch.stack(rows)
         return distances / -self.log_temperature.exp().to(distances.dtype)

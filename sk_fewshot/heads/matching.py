@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from sk_fewshot._utils.validation import check_parameters
 from sk_fewshot.distances import Metric
-from sk_fewshot.heads._classes import check_episode, class_logsumexp
+from sk_fewshot.heads._classes import class_logsumexp
 from sk_fewshot.heads._metric import MetricHead
+from sk_fewshot.heads._pooling import in_fixed_order, pooled
 from sk_fewshot.heads.full_context import FullContext
 
 
@@ -59,42 +60,24 @@ class MatchingHead(MetricHead):
         )
         self.context = context
 
-    def forward(self, queries: Tensor, support: Tensor, support_labels: Tensor) -> Tensor:
-        """Score queries against a support set.
-
-        Parameters
-        ----------
-        queries : Tensor of shape (..., n_queries, d)
-        support : Tensor of shape (..., n_support, d)
-        support_labels : Tensor of int of shape (..., n_support)
-            0 .. n_classes - 1, each at least once.
-
-        Returns
-        -------
-        Tensor of shape (..., n_queries, n_classes)
-            Log-probabilities.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the types, shapes or labels are others.
-        """
-        check_episode(queries, support, support_labels)
-        return self.score(queries, self.enrol(support, support_labels))
-
     def enrol(self, support: Tensor, support_labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return what queries are compared with: g(x_i) (..., n_support, d), and the labels."""
         if self.context is not None:
             support = self.context.of_support(support, support_labels)
         return support, support_labels
 
-    def score(self, queries: Tensor, state: tuple[Tensor, Tensor]) -> Tensor:
-        """Score queries (..., n_queries, d) against what `enrol` returned."""
+    def class_similarity(self, queries, state, *, alone=False):
+        """Logarithms of each class's attention, before it is made to sum to one."""
         support, support_labels = state
         if self.context is not None:
             queries = self.context.of_queries(queries, support)
-        attention = self.similarity(queries, support).log_softmax(-1)
-        return class_logsumexp(attention, support_labels)
+        if alone:
+            return in_fixed_order(self.similarity_alone(queries, support), support_labels)
+        return pooled(class_logsumexp, self.similarity, queries, support, support_labels)
+
+    def scores_of(self, class_similarity):
+        """Return log-probabilities, given similarities (..., n_classes)."""
+        return class_similarity.log_softmax(-1)
 
     def loss(self, scores: Tensor, y: Tensor) -> Tensor:
         """Return the negative log-likelihood of labels (..., n_queries), the mean over queries."""

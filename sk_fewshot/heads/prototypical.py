@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from sk_fewshot.distances import Metric
-from sk_fewshot.heads._classes import check_episode, class_means
+from sk_fewshot.gallery._inner_products import InnerProducts
+from sk_fewshot.heads._classes import class_means
+from sk_fewshot.heads._head import take_rows
 from sk_fewshot.heads._metric import MetricHead
 
 
@@ -41,40 +44,38 @@ class PrototypicalHead(MetricHead):
             [-64.,  -1.]])
     """
 
+    nearest_decides = True
+
     def __init__(self, metric: Metric = "sqeuclidean", temperature: float | None = None):
         super().__init__(metric, temperature)
-
-    def forward(self, queries: Tensor, support: Tensor, support_labels: Tensor) -> Tensor:
-        """Score queries against a support set.
-
-        Parameters
-        ----------
-        queries : Tensor of shape (..., n_queries, d)
-        support : Tensor of shape (..., n_support, d)
-        support_labels : Tensor of int of shape (..., n_support)
-            0 .. n_classes - 1, each at least once.
-
-        Returns
-        -------
-        Tensor of shape (..., n_queries, n_classes)
-            Logits.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the types, shapes or labels are others.
-        """
-        check_episode(queries, support, support_labels)
-        return self.score(queries, self.enrol(support, support_labels))
 
     def enrol(self, support: Tensor, support_labels: Tensor) -> Tensor:
         """Return the prototypes (..., n_classes, d) of a support set as `forward` takes it."""
         return class_means(support, support_labels)
 
-    def score(self, queries: Tensor, prototypes: Tensor) -> Tensor:
-        """Score queries (..., n_queries, d) against prototypes (..., n_classes, d)."""
-        return self.similarity(queries, prototypes)
+    def class_similarity(self, queries, state, *, alone=False):
+        """Compare queries (..., n_queries, d) with prototypes (..., n_classes, d)."""
+        return (self.similarity_alone if alone else self.similarity)(queries, state)
 
     def loss(self, scores: Tensor, y: Tensor) -> Tensor:
         """Return the negative log-likelihood of labels (..., n_queries), the mean over queries."""
         return nn.functional.cross_entropy(scores.flatten(0, -2), y.flatten())
+
+    def episode_scores(self, embeddings):
+        """Return a function that scores many episodes at once, by inner products."""
+        if not InnerProducts.rank(self.metric):
+            return super().episode_scores(embeddings)
+        products = InnerProducts(self.metric, embeddings)
+        factors, lengths = products.queries(embeddings)  # (n_samples, d), (n_samples,)
+        left = factors.new_empty(0)  # keeps its memory from step to step
+
+        def score(support: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
+            examples = take_rows(embeddings, support)  # (n_episodes, n_way, n_shot, d)
+            one = examples.shape[2] == 1
+            prototypes = examples[:, :, 0] if one else examples.double().mean(2).to(examples.dtype)
+            rows, offsets, row_lengths = products.rows(prototypes)
+            torch.index_select(factors, 0, queries.flatten(), out=left.resize_(0))
+            scores = torch.baddbmm(offsets.unsqueeze(-1), rows, left.unflatten(0, queries.shape).mT)
+            return scores, products.error(lengths[queries], row_lengths.amax(-1, keepdim=True))
+
+        return score

@@ -10,13 +10,14 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
 from sk_fewshot._utils.validation import check_parameters
-from sk_fewshot.heads._classes import check_episode, class_means, class_sums
+from sk_fewshot.heads._classes import class_means, class_sums
 from sk_fewshot.heads._comparator import Comparator
+from sk_fewshot.heads._head import Head
 
 _PAIRS = 512  # of a query and a class, compared at once in evaluation: they stay in the cache
 
 
-class RelationHead(nn.Module):
+class RelationHead(Head):
     r"""Scores a query by a learned comparator of its embedding with that of each class.
 
     .. math:: r_k = g(f(x), c_k), \qquad c_k = \sum_{i : y_i = k} f(x_i)
@@ -85,30 +86,6 @@ class RelationHead(nn.Module):
         self.pooling = pooling
         self.objective = loss
         self.comparator = Comparator(_as_map_shape(embedding_shape), n_filters, n_hidden)
-
-    def forward(self, queries: Tensor, support: Tensor, support_labels: Tensor) -> Tensor:
-        """Score queries against a support set.
-
-        Parameters
-        ----------
-        queries : Tensor of shape (..., n_queries, d)
-            Cast to the weights' dtype.
-        support : Tensor of shape (..., n_support, d)
-        support_labels : Tensor of int of shape (..., n_support)
-            0 .. n_classes - 1, each at least once.
-
-        Returns
-        -------
-        Tensor of shape (..., n_queries, n_classes)
-            Logarithms of the relation scores for "mse", logits for "softmax".
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the types, shapes or labels are others.
-        """
-        check_episode(queries, support, support_labels)
-        return self.score(queries, self.enrol(support, support_labels))
 
     def enrol(self, support: Tensor, support_labels: Tensor) -> Tensor:
         """Return each class's side of the first convolution, (..., n_classes, H, W, n_filters)."""

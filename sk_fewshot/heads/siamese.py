@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from sklearn.utils._param_validation import HasMethods
 from torch import Tensor, nn
 
 from sk_fewshot._utils.validation import check_parameters
 from sk_fewshot.distances import Metric
-from sk_fewshot.heads._classes import check_episode, class_max
+from sk_fewshot.heads._classes import class_max
 from sk_fewshot.heads._metric import MetricHead
+from sk_fewshot.heads._pooling import pooled
 
 
 class SiameseHead(MetricHead):
@@ -47,6 +50,8 @@ class SiameseHead(MetricHead):
     tensor([[-1., -7.]])
     """
 
+    nearest_decides = True
+
     def __init__(
         self,
         metric: Metric = "euclidean",
@@ -59,42 +64,31 @@ class SiameseHead(MetricHead):
         )
         self.comparator = comparator
 
-    def forward(self, queries: Tensor, support: Tensor, support_labels: Tensor) -> Tensor:
-        """Score queries against a support set.
-
-        Parameters
-        ----------
-        queries : Tensor of shape (..., n_queries, d)
-        support : Tensor of shape (..., n_support, d)
-        support_labels : Tensor of int of shape (..., n_support)
-            0 .. n_classes - 1, each at least once.
-
-        Returns
-        -------
-        Tensor of shape (..., n_queries, n_classes)
-            Logarithms of the largest p(same).
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the types, shapes or labels are others.
-        """
-        check_episode(queries, support, support_labels)
-        return self.score(queries, self.enrol(support, support_labels))
-
     def enrol(self, support: Tensor, support_labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return what queries are compared with: the support embeddings and labels themselves."""
         return support, support_labels
 
-    def score(self, queries: Tensor, state: tuple[Tensor, Tensor]) -> Tensor:
-        """Score queries (..., n_queries, d) against what `enrol` returned."""
-        support, support_labels = state
+    def class_similarity(self, queries, state, *, alone=False):
+        """Logarithms of the largest p(same) per class."""
+        compare = self.log_same
+        if alone and self.comparator is None:
+            compare = self.similarity_alone
+        return pooled(class_max, compare, queries, *state)
+
+    def log_same(self, x: Tensor, y: Tensor) -> Tensor:
+        """Logarithms of p(same), (..., n, m), of x (..., n, d) and y (..., m, d)."""
         if self.comparator is None:
-            log_same = self.similarity(queries, support)
-        else:
-            logits = _each_episode(self.comparator.pair_logits, queries, support)
-            log_same = nn.functional.logsigmoid(logits / self.log_temperature.exp())
-        return class_max(log_same, support_labels)
+            return self.similarity(x, y)
+        logits = _each_episode(self.comparator.pair_logits, x, y)
+        return nn.functional.logsigmoid(logits / self.log_temperature.exp())
+
+    @property
+    def distance(self) -> Metric:
+        """What the support examples are ranked by: the metric, or -log p(same)."""
+        comparator: Any = self.comparator
+        if comparator is None:
+            return self.metric
+        return lambda x, y: -nn.functional.logsigmoid(comparator.pair_logits(x, y))
 
     def loss(self, scores: Tensor, y: Tensor) -> Tensor:
         """Return the mean over queries of -log(p(same) of the own class / sum over classes)."""

@@ -18,6 +18,7 @@ from sk_fewshot import classifiers, heads, losses, transformers
 from sk_fewshot._version import __version__
 from sk_fewshot.augmentation import RandomAffine
 from sk_fewshot.encoders import MLP, Conv4
+from sk_fewshot.gallery import ClassMeans, Examples
 
 FORMAT = 1
 VERSIONS = {
@@ -60,7 +61,7 @@ OBJECTS = {
     **_public(heads),
     **_public(losses),
     **LAYERS,
-    **_named(Conv4, MLP, RandomAffine),
+    **_named(Conv4, MLP, RandomAffine, ClassMeans, Examples),
 }
 CALLABLES = {**_named(Conv4, MLP), **LAYERS, **_OPTIMIZERS}
 

@@ -10,7 +10,7 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
 from sk_fewshot.classifiers import PrototypicalClassifier
-from sk_fewshot.classifiers._gallery import GalleryClassifier
+from sk_fewshot.classifiers._nearest import NearestClassifier
 from sk_fewshot.plotting._axes import axes_for
 from sk_fewshot.plotting._images import (
     RIGHT,
@@ -138,7 +138,7 @@ class NeighborsDisplay:
         ValueError
             If `n_neighbors` exceeds the number of support images, or X does not hold images.
         """
-        if not isinstance(estimator, GalleryClassifier):
+        if not isinstance(estimator, NearestClassifier):
             raise TypeError(
                 "estimator must be a few-shot classifier that has kneighbors (Prototypical, "
                 f"Matching or Siamese), got {type(estimator).__name__}. Pass what another search "
@@ -148,7 +148,7 @@ class NeighborsDisplay:
         support = estimator._embed(X_support, reset=False)
         # Each support image is a class of its own, whose prototype it is.
         gallery = PrototypicalClassifier(
-            "passthrough", metric=estimator._metric, device=estimator.device
+            "passthrough", metric=estimator.head_.distance, device=estimator.device
         ).fit(support, np.arange(len(support)))
         distances, indices = gallery.kneighbors(estimator._embed(X, reset=False), n_neighbors)
         return cls.from_neighbors(

@@ -195,7 +195,10 @@ def test__episode_score__counts_rejected_queries_as_wrong(clf):
         (np.arange(N_CLASSES), None, -1),
         (np.arange(N_CLASSES, dtype=np.uint8), None, -1),
         (np.arange(N_CLASSES, dtype=np.int8), 1000, 1000),
+        (np.arange(N_CLASSES, dtype=np.uint64), None, -1),
+        (np.arange(-1, N_CLASSES - 1), None, -2),
         (np.arange(N_CLASSES) + 0.0, None, -1),
+        (np.array(["unknown", *"abcde"]), None, "unknown_"),
         (np.array(list("abcdef")), None, "unknown"),
         (np.array(list("abcdef")), "a stranger", "a stranger"),
         (np.array(list("abcdef"), dtype=object), None, "unknown"),
@@ -216,7 +219,6 @@ def test__unknown_label__stands_in_one_array_with_the_classes(clf, classes, give
         (np.arange(N_CLASSES), "unknown"),
         (np.arange(N_CLASSES), True),
         (np.arange(N_CLASSES), 0.5),
-        (np.arange(N_CLASSES, dtype=np.uint64), None),
         (np.array(list("abcdef")), -1),
         (np.array(list("abcdef"), dtype=object), -1),
         (np.arange(N_CLASSES) > 2, None),
@@ -290,8 +292,10 @@ def test__reject_below__must_be_a_finite_number(value):
     ]
 )
 def test_scikit_learn_contract_with_a_threshold(estimator, check):
-    if check.func.__name__ == "check_classifiers_classes":  # of the classes -1 and 1
-        with pytest.raises(ValueError, match="unknown_label=-1 is one of the classes"):
-            check(estimator)
-    else:
-        check(estimator)
+    check(estimator)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test__reject_below__that_nothing_reaches_accepts_nobody(clf, value):
+    clf.set_params(reject_below=value)
+    assert (clf.predict(X) == -1).all()

@@ -1,0 +1,185 @@
+"""A gallery of the support examples themselves, with the caller's keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import column_or_1d
+
+from sk_fewshot.gallery._gallery import Gallery, check_lengths
+from sk_fewshot.gallery._growth import is_mapped
+from sk_fewshot.gallery._labels import index_of, kind_of, merge
+
+
+@dataclass(frozen=True, eq=False)
+class Examples(Gallery):
+    """The embeddings of all support examples.
+
+    They are sorted by class, then by their bytes, so that everything computed from them is bitwise
+    independent of the order in which they came. A memory map whose rows come class by class is kept
+    as it is.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (n_classes,)
+        Sorted, each once.
+    rows : ndarray of shape (n_rows, d)
+    codes : ndarray of int of shape (n_rows,)
+        The class of each row, as an index into `classes`; ascending.
+    arrival : ndarray of int of shape (n_rows,)
+        Numbers in the order of enrolment.
+    ids : ndarray of shape (n_rows,)
+        Keys: integers or strings, each once.
+    next_id : int, default=0
+        Number of the next example that comes without a key.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+    """
+
+    classes: NDArray
+    rows: NDArray
+    codes: NDArray[np.intp]
+    arrival: NDArray[np.intp]
+    ids: NDArray
+    next_id: int = 0
+
+    def __post_init__(self) -> None:
+        check_lengths(self, codes=self.codes, arrival=self.arrival, ids=self.ids)
+        counts = np.bincount(self.codes) if (self.codes >= 0).all() else np.zeros(0)
+        if len(counts) != len(self.classes) or not counts.all() or (np.diff(self.codes) < 0).any():
+            raise ValueError(
+                "codes must ascend from 0 and have each of the "
+                f"{len(self.classes)} classes at least once."
+            )
+
+    @property
+    def keys(self) -> NDArray:
+        """What `kneighbors` returns for each row: its id."""
+        return self.ids
+
+    @classmethod
+    def of(cls, embeddings, y, ids=None) -> Self:
+        """Return a gallery of support embeddings."""
+        classes, codes = np.unique(y, return_inverse=True)
+        arrival = np.arange(len(codes))
+        if ids is None:
+            return cls._sorted(classes, embeddings, codes, arrival, arrival, len(codes))
+        ids = _checked_ids(ids, len(codes))
+        return cls._sorted(classes, embeddings, codes, arrival, ids, _after(ids, 0))
+
+    def enrolled(self, embeddings, y, ids=None) -> Self:
+        """Return a gallery with further embeddings, as if all had come at once."""
+        labels, own = np.unique(y, return_inverse=True)
+        classes, place, new = merge(self.classes, labels)
+        known = np.delete(np.arange(len(classes)), new)  # codes of those before
+        first = self.arrival.max() + 1
+        arrival = np.arange(first, first + len(own))
+        if ids is None:
+            if self.ids.dtype.kind not in "iu":
+                raise ValueError(
+                    f"ids must be given, as the examples enrolled before have keys such as "
+                    f"{self.ids[0]!r}, got ids=None."
+                )
+            ids = np.arange(self.next_id, self.next_id + len(own))
+        else:
+            ids = _checked_ids(ids, len(own), among=self.ids)
+        shared = self.ids is self.arrival and np.array_equal(ids, arrival)
+        joined = np.concatenate([self.arrival, arrival])
+        return self._sorted(
+            classes,
+            np.concatenate([self.rows, embeddings]),
+            np.concatenate([known[self.codes], place[own]]),
+            joined,
+            joined if shared else np.concatenate([self.ids, ids]),
+            _after(ids, self.next_id),
+        )
+
+    def without_class(self, label: Any) -> Self:
+        """Return a gallery of the other classes' examples."""
+        return self._kept(self.codes != index_of(label, self.classes))
+
+    def without(self, ids: ArrayLike) -> Self:
+        """Return a gallery without the examples of these ids.
+
+        Raises
+        ------
+        ValueError
+            If an id is none of those enrolled, or no example is left.
+        """
+        given = _checked_ids(ids, None)
+        unknown = given if kind_of(given) != kind_of(self.ids) else given[~np.isin(given, self.ids)]
+        if len(unknown):
+            raise ValueError(f"ids must be among those enrolled, got {unknown[:5].tolist()}.")
+        kept = ~np.isin(self.ids, given)
+        if not kept.any():
+            raise ValueError(
+                "ids has all examples that are enrolled, and a classifier cannot be without any; "
+                "enrol others first, or fit anew."
+            )
+        return self._kept(kept)
+
+    def _kept(self, kept: NDArray[np.bool_]) -> Self:
+        present, codes = np.unique(self.codes[kept], return_inverse=True)
+        arrival = self.arrival[kept]
+        ids = arrival if self.ids is self.arrival else self.ids[kept]
+        return type(self)(self.classes[present], self.rows[kept], codes, arrival, ids, self.next_id)
+
+    @classmethod
+    def _sorted(cls, classes, rows, codes, arrival, ids, next_id) -> Self:
+        if not (is_mapped(rows) and (np.diff(codes) >= 0).all()):
+            rows = np.ascontiguousarray(rows + 0.0)  # -0.0 becomes 0.0
+            order = byte_order(rows)
+            order = order[codes[order].argsort(kind="stable")]
+            rows, codes = rows[order], codes[order]
+            shared = ids is arrival
+            arrival = arrival[order]
+            ids = arrival if shared else ids[order]
+        return cls(classes, rows, codes, arrival, ids, next_id)
+
+
+def byte_order(embeddings: NDArray) -> NDArray[np.intp]:
+    """Return the indices (n,) that sort embeddings (n, d), without -0.0, by their bytes.
+
+    Of equal rows the first one stays first.
+    """
+    rows = np.ascontiguousarray(embeddings)
+    return rows.view(np.dtype((np.void, rows.strides[0])))[:, 0].argsort(kind="stable")
+
+
+def _after(ids: NDArray, next_id: int) -> int:
+    """Return a number above all that have been keys."""
+    return max(next_id, int(ids.max()) + 1) if ids.dtype.kind in "iu" and len(ids) else next_id
+
+
+def _checked_ids(ids: ArrayLike, n: int | None, *, among: NDArray | None = None) -> NDArray:
+    """Return keys as an array of integers or strings.
+
+    Raises
+    ------
+    ValueError
+        If they are others, not n, not each once, or enrolled already.
+    """
+    given = column_or_1d(np.asarray(ids))
+    if given.dtype == object and all(type(key) is str for key in given):
+        given = given.astype(str)
+    if given.dtype.kind not in "iuU":
+        raise ValueError(f"ids must be integers or strings, got {given.dtype} such as {given[:1]}.")
+    if n is not None and len(given) != n:
+        raise ValueError(f"ids must hold one key per example, {n} in all, got {len(given)}.")
+    kept, counts = np.unique(given, return_counts=True)
+    if (counts > 1).any():
+        raise ValueError(f"ids must be unique, got {kept[counts > 1][0]!r} more than once.")
+    if among is not None:
+        if kind_of(given) != kind_of(among):
+            raise ValueError(
+                f"ids must be of the kind enrolled before, such as {among[0]!r}, got {given[0]!r}."
+            )
+        if (known := np.isin(given, among)).any():
+            raise ValueError(f"ids must be new, but {given[known][0]!r} is enrolled already.")
+    return given

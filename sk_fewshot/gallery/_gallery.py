@@ -1,0 +1,122 @@
+"""What all galleries in memory share: classes, rows, the search over the rows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from sk_fewshot._utils.device import on_device
+from sk_fewshot.distances import Metric
+from sk_fewshot.gallery._approximate import approximate_index, nearest_by_index
+from sk_fewshot.gallery._search import nearest
+
+LARGE = 1024  # rows, from which on an index is used where there is one
+
+
+class Gallery(ABC):
+    """Enrolled embeddings and their classes. Nothing changes it: enrolment returns another.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,)
+        Sorted, each once.
+    rows : ndarray of shape (n_rows, d)
+        What queries are compared with, sorted by class.
+    codes : ndarray of int of shape (n_rows,)
+        The class of each row, as an index into `classes`.
+    keys : ndarray of shape (n_rows,)
+        What `kneighbors` returns for each row.
+    arrival : ndarray of int of shape (n_rows,) or None
+        Of rows at equal distances the one with the smallest number comes first; None: the first.
+    """
+
+    classes: NDArray
+    rows: NDArray
+    codes: Any
+    arrival: Any
+
+    @property
+    @abstractmethod
+    def keys(self) -> NDArray:
+        """What `kneighbors` returns for each row, (n_rows,)."""
+
+    @classmethod
+    @abstractmethod
+    def of(cls, embeddings: NDArray, y: NDArray, ids: ArrayLike | None = None) -> Self:
+        """Return a gallery of support embeddings (n, d) of the classes y (n,)."""
+
+    @abstractmethod
+    def enrolled(self, embeddings: NDArray, y: NDArray, ids: ArrayLike | None = None) -> Self:
+        """Return a gallery with further embeddings (n, d) of the classes y (n,)."""
+
+    @abstractmethod
+    def without_class(self, label: Any) -> Self:
+        """Return a gallery without a class."""
+
+    @abstractmethod
+    def without(self, ids: ArrayLike) -> Self:
+        """Return a gallery without the examples of these ids."""
+
+    def nearest(
+        self,
+        queries: NDArray,
+        k: int,
+        metric: Metric,
+        *,
+        device: torch.device,
+        approximate: bool = False,
+    ) -> tuple[NDArray, NDArray[np.intp]]:
+        """Find the k nearest rows to each query.
+
+        Parameters
+        ----------
+        queries : ndarray of shape (n_queries, d)
+        k : int
+            At most n_rows.
+        metric : str or callable
+        device : torch.device
+            Where distances are computed.
+        approximate : bool, default=False
+            Search a large gallery by an index.
+
+        Returns
+        -------
+        distances : ndarray of shape (n_queries, k)
+            The smallest first.
+        positions : ndarray of int of shape (n_queries, k)
+            Indices of the rows. Of rows at equal distances the first class comes first, then the
+            one that was enrolled first.
+        """
+        tensors = on_device(queries, device), on_device(self.rows, device)
+        arrival = None if self.arrival is None else on_device(self.arrival, device)
+        with torch.inference_mode():
+            if approximate and len(self.rows) >= LARGE:
+                index = approximate_index(self, self.rows, metric)
+                found = nearest_by_index(*tensors, k, index=index, metric=metric, arrival=arrival)
+            else:
+                found = nearest(*tensors, k, metric=metric, arrival=arrival)
+        distances, positions = (part.cpu().numpy() for part in found)
+        return distances, positions
+
+
+def check_lengths(gallery: Gallery, **parts: NDArray) -> None:
+    """Check that a gallery's parts fit one another.
+
+    Raises
+    ------
+    ValueError
+        If they do not.
+    """
+    n_rows = len(gallery.rows)
+    if gallery.rows.ndim != 2 or not n_rows or gallery.classes.ndim != 1:
+        raise ValueError(
+            f"A gallery needs classes (n_classes,) and rows (n_rows, d), got shapes "
+            f"{gallery.classes.shape} and {gallery.rows.shape}."
+        )
+    for name, part in parts.items():
+        if part.shape[:1] != (n_rows,):
+            raise ValueError(f"{name} must have {n_rows} rows, got shape {part.shape}.")
