@@ -25,7 +25,7 @@ from sk_fewshot.classifiers._base import BaseFewShotClassifier
 from sk_fewshot.classifiers._encoder import encode_examples, learned_head
 from sk_fewshot.classifiers._scoring import class_scores, enrolled_state
 from sk_fewshot.episodes import EpisodeSplit
-from sk_fewshot.gallery import byte_order
+from sk_fewshot.gallery._examples import byte_order
 
 __all__ = ["EpisodeScores", "episode_score"]
 

@@ -590,6 +590,10 @@ def fitted(name, value, where=classifier):
     return setting(lambda s: where(s)["fitted"], name, value)
 
 
+def gallery(structure):
+    return classifier(structure)["fitted"]["gallery_"]["object"]["arguments"]
+
+
 def encoder(structure):
     return step(structure, 1)
 
@@ -645,9 +649,7 @@ FORGED = {
     "net": fitted("net_", "text", encoder),
     "path as a name": fitted("../x_", "text"),
     "tensor that is not there": fitted("classes_", {"text": "../../x"}),
-    "tensor used twice": lambda s, t: classifier(s)["fitted"].update(
-        extra_=classifier(s)["fitted"]["classes_"]
-    ),
+    "tensor used twice": lambda s, t: classifier(s)["fitted"].update(extra_=gallery(s)["classes"]),
     "tensor not used": lambda s, t: t.update(extra=torch.zeros(2)),
     "tensor missing": lambda s, t: t.pop(next(iter(t))),
     "module without a tensor": lambda s, t: t.pop(encoder(s)["encoder"].popitem()[1]),
@@ -662,13 +664,11 @@ FORGED = {
     "longer weight": on_tensor("query_convolution.weight", lambda w: torch.cat([w, w])),
     "type of a weight": on_tensor("query_convolution.weight", lambda w: w.double()),
     "bfloat16 weight": on_tensor("query_convolution.weight", lambda w: w.bfloat16()),
-    "labels are no characters": on_tensor("RelationClassifier.classes_", lambda c: c + 2**30),
-    "labels are negative": on_tensor("RelationClassifier.classes_", lambda c: -c),
-    "labels of no width": on_tensor("RelationClassifier.classes_", lambda c: c[:, :0].clone()),
-    "labels are floats": on_tensor("RelationClassifier.classes_", lambda c: c.float()),
-    "order of an array": lambda s, t: classifier(s)["fitted"]["support_embeddings_"][
-        "array"
-    ].__setitem__(1, "Z"),
+    "labels are no characters": on_tensor("gallery_.classes", lambda c: c + 2**30),
+    "labels are negative": on_tensor("gallery_.classes", lambda c: -c),
+    "labels of no width": on_tensor("gallery_.classes", lambda c: c[:, :0].clone()),
+    "labels are floats": on_tensor("gallery_.classes", lambda c: c.float()),
+    "order of an array": lambda s, t: gallery(s)["rows"]["array"].__setitem__(1, "Z"),
     "objects in an array": fitted("extra_", {"objects": [{"known": "MLP"}]}),
     "reference ahead": fitted("head_", {"ref": 10**9}),
     "reference behind": fitted("head_", {"ref": -1}),

@@ -83,8 +83,8 @@ class CentresTheBatch(Encoder):
 class PicklesHalf(Classifier):
     def __getstate__(self):
         state = super().__getstate__().copy()
-        if "prototypes_" in state:
-            state["prototypes_"] = state["prototypes_"] / 2
+        if "_state" in state:
+            state["_state"] = state["_state"] / 2
         return state
 
 

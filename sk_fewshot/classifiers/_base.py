@@ -31,7 +31,7 @@ from sk_fewshot.classifiers._encoder import (
 from sk_fewshot.classifiers._scoring import State, class_scores, enrolled_state
 from sk_fewshot.gallery import Gallery
 from sk_fewshot.gallery._labels import unknown_label
-from sk_fewshot.heads import Head
+from sk_fewshot.heads._head import Head
 
 
 class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metaclass=ABCMeta):

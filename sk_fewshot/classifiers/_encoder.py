@@ -166,9 +166,10 @@ def encode_examples(encoder: BaseEstimator, X) -> np.ndarray:
             "encoder.transform(X) must have shape (n_samples, embedding_dim), got shape "
             f"{np.shape(embeddings)}."
         )
-    if len(embeddings) != _num_samples(X):
+    n_rows = embeddings.shape[0]
+    if n_rows != _num_samples(X):
         raise ValueError(
-            f"The encoder returned {len(embeddings)} rows for {_num_samples(X)} examples; it must "
+            f"The encoder returned {n_rows} rows for {_num_samples(X)} examples; it must "
             "return one embedding per example. Leave examples out before, not inside the encoder."
         )
     return check_array(

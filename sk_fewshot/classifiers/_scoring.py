@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sk_fewshot._utils.chunks import apply_in_chunks
-from sk_fewshot._utils.device import as_tensor, on_device, torch_dtype
+from sk_fewshot._utils.device import on_device, torch_dtype
 from sk_fewshot._utils.precision import exact_products
 from sk_fewshot.gallery import ClassMeans, Gallery
-from sk_fewshot.heads import Head
+from sk_fewshot.heads._head import Head
 from sk_fewshot.heads._metric import MetricHead
 
 _CHUNK = 64  # queries scored at once
@@ -58,24 +59,21 @@ def class_scores(head: Head, state: State, queries: NDArray, *, device: torch.de
     """
     head.to(device)
     on_it = _on_device(state, device)
-    dtype = _compared_in(queries, on_it)
-    score = head.class_similarity if isinstance(head, MetricHead) else head.score
 
-    def of_chunk(chunk: Tensor) -> Tensor:
-        return score(chunk, _in_dtype(on_it, dtype))
+    def in_chunks(function: Callable[[Tensor], Tensor], dtype: torch.dtype | None) -> NDArray:
+        return apply_in_chunks(function, queries, chunk_size=_CHUNK, device=device, dtype=dtype)
 
-    with exact_products(device):
-        scores = apply_in_chunks(of_chunk, queries, chunk_size=_CHUNK, device=device, dtype=dtype)
+    with torch.inference_mode(), exact_products(device):
         if not isinstance(head, MetricHead):
-            return scores
-        near = _near_ties(scores, head)
+            return in_chunks(lambda chunk: head.score(chunk, on_it), None)
+        dtype = _compared_in(queries, on_it)
+        on_it = _in_dtype(on_it, dtype)
+        similarity = in_chunks(lambda chunk: head.class_similarity(chunk, on_it), dtype)
+        near = _near_ties(similarity, head)
         if near.any():
-            with torch.inference_mode():
-                tied = on_device(queries[near], device).to(dtype)
-                alone = head.class_similarity(tied, _in_dtype(on_it, dtype), alone=True)
-            scores[near] = alone.cpu().numpy()
-        with torch.inference_mode():
-            return head.scores_of(as_tensor(scores).to(device)).cpu().numpy()
+            tied = on_device(queries[near], device).to(dtype)
+            similarity[near] = head.class_similarity(tied, on_it, alone=True).cpu().numpy()
+        return head.scores_of(on_device(similarity, device)).cpu().numpy()
 
 
 def _near_ties(similarity: NDArray, head: MetricHead) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """What a classifier has enrolled, and the search over it."""
 
-from sk_fewshot.gallery._examples import Examples, byte_order
+from sk_fewshot.gallery._examples import Examples
 from sk_fewshot.gallery._gallery import Gallery
 from sk_fewshot.gallery._means import ClassMeans
 
-__all__ = ["ClassMeans", "Examples", "Gallery", "byte_order"]
+__all__ = ["ClassMeans", "Examples", "Gallery"]

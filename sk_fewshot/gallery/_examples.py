@@ -40,6 +40,18 @@ class Examples(Gallery):
     ------
     ValueError
         If the shapes do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_fewshot.gallery import Examples
+    >>> gallery = Examples.of(np.array([[0.0], [9.0]]), np.array(["a", "b"]), ids=[70, 80])
+    >>> gallery = gallery.enrolled(np.array([[2.0]]), np.array(["a"]), ids=[90])
+    >>> gallery.ids
+    array([70, 90, 80])
+    >>> gallery.without([70]).rows
+    array([[2.],
+           [9.]])
     """
 
     classes: NDArray

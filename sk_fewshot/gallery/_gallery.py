@@ -32,6 +32,15 @@ class Gallery(ABC):
         What `kneighbors` returns for each row.
     arrival : ndarray of int of shape (n_rows,) or None
         Of rows at equal distances the one with the smallest number comes first; None: the first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from sk_fewshot.gallery import ClassMeans
+    >>> gallery = ClassMeans.of(np.eye(3), np.array([4, 5, 6]))
+    >>> gallery.nearest(np.eye(3)[:1], 1, "euclidean", device=torch.device("cpu"))
+    (array([[0.]]), array([[0]]))
     """
 
     classes: NDArray

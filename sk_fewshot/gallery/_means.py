@@ -33,6 +33,18 @@ class ClassMeans(Gallery):
     ------
     ValueError
         If the shapes do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sk_fewshot.gallery import ClassMeans
+    >>> gallery = ClassMeans.of(np.array([[0.0], [2.0], [9.0]]), np.array(["a", "a", "b"]))
+    >>> gallery.rows
+    array([[1.],
+           [9.]])
+    >>> gallery.enrolled(np.array([[11.0]]), np.array(["b"])).rows
+    array([[ 1.],
+           [10.]])
     """
 
     classes: NDArray
