@@ -129,7 +129,7 @@ def nearest_by_index(
         first = found if arrival is None else arrival[found]
         found = found.gather(1, first.argsort(dim=1))
         near = rows[found].to(block.dtype)  # (n, k, d)
-        distances = paired_distances(block.unsqueeze(1), near, metric)
+        distances = paired_distances(block.unsqueeze(1).expand_as(near), near, metric)
         distances, order = distances.sort(dim=1, stable=True)
         blocks.append((distances, found.gather(1, order)))
     all_distances, indices = zip(*blocks, strict=True)

@@ -94,11 +94,10 @@ class MetricHead(Head):
         Equal distances are then bitwise equal.
         """
         with full_precision(x) as x_full, full_precision(y) as y_full:
-            rows = [
-                torch.cat(
-                    [paired_distances(one, some, self.metric) for some in y_full.split(_ROWS)]
-                )
-                for one in x_full.split(1)
-            ]
+            parts = y_full.split(_ROWS)
+            rows = []
+            for one in x_full.split(1):
+                pairs = ((one.expand_as(part), part) for part in parts)
+                rows.append(torch.cat([paired_distances(*pair, self.metric) for pair in pairs]))
         distances = torch.stack(rows)
         return distances / -self.log_temperature.exp().to(distances.dtype)
