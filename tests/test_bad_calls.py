@@ -171,6 +171,7 @@ BAD_PARAMETERS = {
     "module_params": [3, [1], "a"],
     "embedding_dim": [0, -2, 2.5, "a", NAN],
     "image_shape": [(2, 3), (1, 0, 6), (1, 2.0, 3), "abc", 5, (-1, -1, 6), (1, 7, 11), (1, 6, -2)],
+    "frozen": ["learned", 3, ["nothing.*"], [3]],
     "augment": ["flip", 3, lambda x: x[:1], lambda x: x.numpy(), lambda x: x[..., :-1]],
     "optimizer": ["adamm", 3, None],
     "lr": [*POSITIVE, None],

@@ -4,6 +4,7 @@ from sk_fewshot._training.checkpoint import Checkpoint
 from sk_fewshot._training.data import LabelledRows
 from sk_fewshot._training.engine import OPTIMIZERS, split_classes, train
 from sk_fewshot._training.fingerprint import digest, digest_of_rows
+from sk_fewshot._training.frozen import freeze
 from sk_fewshot._training.workers import Workers
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Workers",
     "digest",
     "digest_of_rows",
+    "freeze",
     "split_classes",
     "train",
 ]

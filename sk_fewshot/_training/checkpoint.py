@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ import torch
 from skorch.callbacks import Callback
 from torch import Tensor
 
+from sk_fewshot._training.attributes import Attributes
+from sk_fewshot._training.fingerprint import digest
 from sk_fewshot._training.net import EncoderNet
 from sk_fewshot._utils.files import open_regular, remove_leftovers, write_atomically
 from sk_fewshot._utils.memory import out_of_memory_as_such
@@ -41,6 +43,8 @@ class Checkpoint(Callback):
         Tells trainings apart: names of what a training depends on, with a digest each.
     random_state : int
         The seed of this training, unless the file has another in store.
+    augment : callable or None
+        What changes the batches.
 
     Attributes
     ----------
@@ -52,7 +56,8 @@ class Checkpoint(Callback):
     Raises
     ------
     ValueError
-        If the file is damaged, or of another training.
+        If the file is damaged, or of another training; or if module, loss or augmentation keep
+        something that changes as they train and that a file cannot hold.
     OSError
         If it cannot be read.
 
@@ -62,10 +67,17 @@ class Checkpoint(Callback):
         If it was written with another major.minor version of torch or of this package.
     """
 
-    def __init__(self, path: str | os.PathLike, training: Mapping[str, str], random_state: int):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        training: Mapping[str, str],
+        random_state: int,
+        augment: Callable | None = None,
+    ):
         self.path = Path(os.path.realpath(path))
         self.training = dict(training)
         self.random_state = random_state
+        self.augment = augment
         self.n_epochs = 0
         self.finished = False
         self._state: dict[str, Any] | None = None
@@ -84,12 +96,21 @@ class Checkpoint(Callback):
 
     def on_train_begin(self, net, **kwargs):
         """Go on from the file; without one, write it, so that a wrong path costs no epoch."""
+        module, loss = (getattr(learner, "_orig_mod", learner) for learner in net.learners)
+        self._attributes = {
+            "module": Attributes(module, without_state=True),
+            "loss": Attributes(loss, without_state=True),
+            "augment": Attributes(self.augment, without_state=False),
+        }
         if self._state is None:
             self._write(net)
             return
+        device = next((p.device for p in module.parameters()), torch.device("cpu"))
         try:
             _restore(net, self._state)
-        except (RuntimeError, ValueError) as error:
+            for name, attributes in self._attributes.items():
+                attributes.update(self._state["attributes"][name], device)
+        except (AttributeError, RuntimeError, ValueError) as error:
             raise ValueError(
                 f"checkpoint={str(self.path)!r} holds another training, whose module, loss or "
                 f"optimizer is made otherwise: {error}"
@@ -114,6 +135,7 @@ class Checkpoint(Callback):
             "versions": _versions(),
             "random_state": self.random_state,
             "finished": self.finished,
+            "attributes": {name: _kept(name, a) for name, a in self._attributes.items()},
             **_state_of(net),
         }
         first_line, content = _sealed(state)
@@ -157,6 +179,7 @@ def _state_of(net: EncoderNet) -> dict[str, Any]:
     return {
         "module": module.state_dict(),
         "loss": loss.state_dict(),
+        "learns": [[p.requires_grad for p in learner.parameters()] for learner in net.learners],
         "optimizer": net.optimizer_.state_dict(),
         "callbacks": {name: _remembered(callback) for name, callback in net.callbacks_},
         "history": _plain(list(net.history)),
@@ -166,6 +189,9 @@ def _state_of(net: EncoderNet) -> dict[str, Any]:
 def _restore(net: EncoderNet, state: dict[str, Any]) -> None:
     for learner, weights in zip(net.learners, (state["module"], state["loss"]), strict=True):
         learner.load_state_dict(weights)
+    for learner, learns in zip(net.learners, state["learns"], strict=True):
+        for parameter, requires_grad in zip(learner.parameters(), learns, strict=True):
+            parameter.requires_grad_(requires_grad)  # as a callback had it
     net.optimizer_.load_state_dict(state["optimizer"])
     net.history.extend(state["history"])
     for name, callback in net.callbacks_:
@@ -175,6 +201,23 @@ def _restore(net: EncoderNet, state: dict[str, Any]) -> None:
                 held.load_state_dict(value)
             else:
                 setattr(callback, attribute, value)
+
+
+def _kept(name: str, attributes: Attributes) -> dict[str, Any]:
+    """What has changed, as far as it is data; ValueError for anything else."""
+    kept = {}
+    for attribute, value in attributes.changed().items():
+        with suppress(TypeError):
+            kept[attribute] = _plain(value)
+        if attribute not in kept or digest(kept[attribute]) != digest(value):
+            within = f"in its attribute {attribute!r} " if attribute else ""
+            raise ValueError(
+                f"{name} changes {within}as it trains, to {value!r:.80}, which a checkpoint cannot "
+                "hold: only numbers, text, tensors and lists, tuples and dicts of these. Keep it "
+                "so, or in buffers (randomness from torch's own generator needs neither), or pass "
+                "checkpoint=None."
+            )
+    return kept
 
 
 def _remembered(callback: Callback) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm.auto import tqdm
 
 from sk_fewshot._training.checkpoint import Checkpoint
+from sk_fewshot._training.collapse import WatchCollapse
 from sk_fewshot._training.data import ClassBalancedBatches, LabelledRows
 from sk_fewshot._training.net import EncoderNet, Interrupted, KeepBestEpoch, Progress, SeedEpochs
 from sk_fewshot._training.net_params import checked_net_params
@@ -39,6 +41,7 @@ def train(
     optimizer: str | type[torch.optim.Optimizer],
     lr: float,
     augment: Callable[[Tensor], Tensor] | None,
+    frozen: Sequence[nn.Module],
     workers: Workers,
     verbose: int,
     seed: int,
@@ -50,10 +53,12 @@ def train(
     Torch's generator must be lent by :func:`sk_fewshot._utils.random.borrowed_generator`. The
     learning rate falls to 0 along half a cosine, unless `net_params` bring another schedule. With
     `validation`, the weights of the epoch with the lowest validation loss are kept, and training
-    stops when it has not fallen for ten epochs. With `augment`, BatchNorm's running statistics are
-    in the end taken anew from examples that are not augmented, as those to be embedded later are
-    not. With a `checkpoint`, training goes on where that ends. Several workers share the batches of
-    an epoch, rounded up to a multiple of their number, and end with the same weights.
+    stops when it has not fallen for ten epochs. `frozen` parts of the encoder, and those none of
+    whose parameters has a gradient, stay in eval mode. With `augment`, BatchNorm's running
+    statistics are in the end taken anew, where they were learned, from examples that are not
+    augmented, as those to be embedded later are not. With a `checkpoint`, training goes on where
+    that ends. Several workers share the batches of an epoch, rounded up to a multiple of their
+    number, and end with the same weights.
 
     Returns
     -------
@@ -68,6 +73,11 @@ def train(
         If the loss is not finite, or `net_params` have what would be ignored.
     OSError
         If the checkpoint cannot be written.
+
+    Warns
+    -----
+    UserWarning
+        If training has collapsed.
     """
     optimizer_class = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
     net_params = checked_net_params(net_params, optimizer_class, validating=validation is not None)
@@ -84,9 +94,14 @@ def train(
         disable=not verbose or workers.rank > 0,
         unit="batch",
     )
+    plain_batches = partial(
+        ClassBalancedBatches, data, n_way * n_per_class, n_per_class=n_per_class, seed=seed
+    )
+    watch = WatchCollapse(plain_batches(n_batches=1), validation_loss)
     callbacks: list[tuple[str, Any]] = [
         ("seed_epochs", SeedEpochs(seed, workers.device)),
         ("progress", Progress(bar)),
+        ("watch_collapse", watch),
     ]
     given = list(net_params.get("callbacks") or [])
     if not any(map(_is_schedule, given)):
@@ -129,25 +144,19 @@ def train(
         "callbacks": callbacks,
     }
     with bar:
-        net = workers.make_net(encoder, loss.to(workers.device), **settings)
+        net = workers.make_net(encoder, loss.to(workers.device), frozen=frozen, **settings)
         n_epochs = None if checkpoint is None else checkpoint.n_epochs_left(net.max_epochs)
         try:
             net.fit(data, epochs=n_epochs)
         except Interrupted:
             raise KeyboardInterrupt from None
     if augment is not None:
-        _renew_statistics(
-            net,
-            ClassBalancedBatches(
-                data,
-                n_way * n_per_class,
-                n_per_class=n_per_class,
-                n_batches=min(batches_per_epoch, _STATISTICS_BATCHES),
-                seed=seed,
-            ),
-        )
+        n_batches = min(batches_per_epoch, _STATISTICS_BATCHES)
+        _renew_statistics(net, plain_batches(n_batches=n_batches))
     for learner in net.learners:
         workers.align_buffers(learner)
+    if ("watch_collapse", watch) in net.callbacks_:
+        watch.look_at_end(net)
     return net
 
 
@@ -192,10 +201,13 @@ def _is_schedule(callback: Any) -> bool:
 
 @torch.no_grad()
 def _renew_statistics(net: EncoderNet, batches: ClassBalancedBatches) -> None:
-    """Set BatchNorm's running statistics to the mean over these batches."""
-    encoder = net.module_.eval()
+    """Set running statistics to the mean over these batches, in each BatchNorm that trained."""
+    net.set_mode(training=True)
+    encoder = net.module_
     norms = [module for module in encoder.modules() if isinstance(module, _BatchNorm)]
+    norms = [norm for norm in norms if norm.training]
     momenta = [norm.momentum for norm in norms]
+    encoder.eval()
     for norm in norms:
         norm.train().reset_running_stats()
         norm.momentum = None  # a cumulative mean

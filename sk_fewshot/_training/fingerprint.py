@@ -18,14 +18,14 @@ from sk_fewshot._utils.rows import Rows
 _ROWS = 4096  # hashed at once, so that a memory map is never read whole
 
 
-def digest(value: Any) -> str:
-    """SHA-256 of what a value is, the same in every process.
+def digest(value: Any, known: frozenset[int] = frozenset()) -> str:
+    """SHA-256 of what a value is, the same in every process; objects with `known` ids do not count.
 
     Functions count by name, code, defaults and what they enclose; classes by name; other objects by
     their class and their attributes, without those that end in an underscore, which are no
     parameters.
     """
-    return hashlib.sha256(json.dumps(_described(value, frozenset())).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(_described(value, known)).encode()).hexdigest()
 
 
 def digest_of_rows(X: NDArray | Rows) -> str:
@@ -37,19 +37,19 @@ def digest_of_rows(X: NDArray | Rows) -> str:
 
 
 def _described(value: Any, around: frozenset[int]) -> Any:
-    """Turn a value into JSON; `around` are the objects that it lies within."""
+    """Turn a value into JSON; `around` are objects that it lies within, or that do not count."""
     if value is None or isinstance(value, bool | int | float | complex | str | bytes):
         return repr(value)
     if isinstance(value, np.generic):
         return repr(value.item())
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         return digest_of_rows(np.atleast_1d(value))
+    if id(value) in around:
+        return "itself"
     if isinstance(value, Tensor):
         return [str(value.dtype), list(value.shape), _digest_of_tensor(value)]
     if isinstance(value, type):
         return _name(value)
-    if id(value) in around:
-        return "itself"
     within = around | {id(value)}
     if isinstance(value, Mapping):
         items = {repr(_described(k, within)): _described(v, within) for k, v in value.items()}
@@ -69,7 +69,7 @@ def _described_object(value: Any, within: frozenset[int]) -> Any:
     """Describe an object by what pickle would keep of it, as far as that goes."""
     try:
         reduced = value.__reduce_ex__(4)
-    except TypeError:  # a lock, a generator, an open file
+    except (RuntimeError, TypeError):  # a lock, a generator, an open file
         return _name(type(value))
     if isinstance(reduced, str):  # a global, by name
         return [getattr(value, "__module__", None), reduced]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +14,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
 from torch import Tensor, nn
 
+from sk_fewshot._training.frozen import without_gradient
 from sk_fewshot._utils.random import seed_torch
 
 
@@ -31,11 +35,21 @@ class EncoderNet(NeuralNet):
         See :class:`skorch.NeuralNet`.
     validation_criterion : nn.Module or None
         Scores the held-out classes; None: the criterion itself.
+    frozen : sequence of nn.Module
+        Parts that stay in eval mode, beside those none of whose parameters has a gradient.
     """
 
-    def __init__(self, *args, validation_criterion: nn.Module | None = None, **kwargs):
+    def __init__(
+        self,
+        *args,
+        validation_criterion: nn.Module | None = None,
+        frozen: Sequence[nn.Module] = (),
+        **kwargs,
+    ):
         super().__init__(*args, **kwargs)
         self.__dict__["validation_criterion"] = validation_criterion  # skorch refuses modules
+        self.frozen = frozen
+        self._mode: Any = None
 
     @property
     def learners(self) -> tuple[nn.Module, nn.Module]:
@@ -54,6 +68,11 @@ class EncoderNet(NeuralNet):
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
             raise ValueError(f"loss must return a tensor of one number, got {got}.")
+        if training and not loss.requires_grad:
+            raise ValueError(
+                "The loss depends on nothing that learns: the module has no parameters, all of "
+                "them are frozen, or a step in it cuts the gradient off."
+            )
         if not math.isfinite(loss.item()):
             raise ValueError(
                 f"The loss became {loss.item()} in epoch {self.history[-1, 'epoch']}. "
@@ -62,10 +81,26 @@ class EncoderNet(NeuralNet):
             )
         return loss
 
+    def set_mode(self, training: bool) -> None:
+        """Switch to training or eval mode; what is frozen stays in eval mode."""
+        super()._set_training(training)
+        if training:
+            for part in chain(self.frozen, *map(without_gradient, self.learners)):
+                part.eval()
+        self._mode = training, self._flags()
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Run an epoch; a callback may have frozen other parts since the last one."""
+        self.set_mode(training)
+        super().run_single_epoch(iterator, training, prefix, step_fn, **fit_params)
+
     def _set_training(self, training=True):
         """Switch the mode where it differs: walking through all layers costs a tenth of a step."""
-        if not self.module_.training == self.criterion_.training == training:
-            super()._set_training(training)
+        if self._mode != (training, self._flags()):
+            self.set_mode(training)
+
+    def _flags(self) -> tuple[bool, bool]:
+        return self.module_.training, self.criterion_.training
 
     def fit_loop(self, *args, **kwargs):
         """Run skorch's loop; an interrupt ends the training instead of finishing it."""

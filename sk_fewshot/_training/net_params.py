@@ -39,7 +39,14 @@ _NEEDED = {
     "valid_loss": "validation_classes needs it to choose the best epoch",
 }
 _OF_SKORCH = {"epoch_timer", "train_loss", "valid_loss", "print_log"}
-_OURS = {"seed_epochs", "progress", "lr_schedule", "keep_best_epoch", "checkpoint"}
+_OURS = {
+    "seed_epochs",
+    "progress",
+    "watch_collapse",
+    "lr_schedule",
+    "keep_best_epoch",
+    "checkpoint",
+}
 
 
 def checked_net_params(

@@ -31,6 +31,7 @@ from sk_fewshot._training import (
     Workers,
     digest,
     digest_of_rows,
+    freeze,
     split_classes,
     train,
 )
@@ -65,6 +66,7 @@ class BaseTransformer(
         "module_params": [dict, None],
         "embedding_dim": [POSITIVE, None],
         "image_shape": [tuple, list, None],
+        "frozen": [tuple, list, None],
         "augment": [callable, None],
         "optimizer": [StrOptions(set(OPTIMIZERS)), type],
         "lr": [Interval(Real, 0, None, closed="neither")],
@@ -85,6 +87,7 @@ class BaseTransformer(
         module_params,
         embedding_dim,
         image_shape,
+        frozen,
         augment,
         optimizer,
         lr,
@@ -101,6 +104,7 @@ class BaseTransformer(
         self.module_params = module_params
         self.embedding_dim = embedding_dim
         self.image_shape = image_shape
+        self.frozen = frozen
         self.augment = augment
         self.optimizer = optimizer
         self.lr = lr
@@ -236,7 +240,7 @@ class BaseTransformer(
         random_state, checkpoint = workers.agreed(self._checked_random_state()), None
         if self.checkpoint is not None:
             training = self._training(X, codes, workers.size)
-            checkpoint = Checkpoint(self.checkpoint, training, random_state)
+            checkpoint = Checkpoint(self.checkpoint, training, random_state, self.augment)
             random_state = checkpoint.random_state
         rng = check_random_state(random_state)
         seed = rng.randint(_SEEDS)
@@ -245,6 +249,7 @@ class BaseTransformer(
         with borrowed_generator(device):
             seed_torch(seed, device)
             module = self._make_module().to(device)
+            frozen = freeze(module, self.frozen or ())
             embedding_shape = output_shape(module, self._input_shape, device)
             if self.embedding_dim not in (None, prod(embedding_shape)):
                 raise ValueError(
@@ -264,6 +269,7 @@ class BaseTransformer(
                 optimizer=self.optimizer,
                 lr=self.lr,
                 augment=self.augment,
+                frozen=frozen,
                 workers=workers,
                 verbose=self.verbose,
                 seed=seed,

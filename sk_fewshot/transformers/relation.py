@@ -50,6 +50,10 @@ class RelationTransformer(EpisodicTransformer):
     image_shape : tuple of (C, H, W) or None, default=None
         Shape of an image where X is flat; one of the three may be -1, whatever fits. None: taken
         from X if it holds images.
+    frozen : sequence of str or None, default=None
+        Patterns, as :mod:`fnmatch` takes them, of the names of parts and parameters of the module,
+        such as ``["layer1", "layer2.*"]``. They get no gradient and stay in eval mode: BatchNorm,
+        dropout and all, they compute bitwise the same before and after `fit`.
     augment : callable or None, default=None
         Changes a training batch, a float32 tensor (n, C, H, W) or (n, n_features), into another of
         the same shape; see :mod:`sk_fewshot.augmentation`.
@@ -140,6 +144,7 @@ class RelationTransformer(EpisodicTransformer):
         module_params=None,
         embedding_dim=None,
         image_shape=None,
+        frozen=None,
         augment=None,
         optimizer="adam",
         lr=1e-3,
@@ -160,6 +165,7 @@ class RelationTransformer(EpisodicTransformer):
             module_params=module_params,
             embedding_dim=embedding_dim,
             image_shape=image_shape,
+            frozen=frozen,
             augment=augment,
             optimizer=optimizer,
             lr=lr,

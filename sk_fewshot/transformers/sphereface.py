@@ -52,6 +52,10 @@ class SphereFaceTransformer(MarginSoftmaxTransformer):
     image_shape : tuple of (C, H, W) or None, default=None
         Shape of an image where X is flat; one of the three may be -1, whatever fits. None: taken
         from X if it holds images.
+    frozen : sequence of str or None, default=None
+        Patterns, as :mod:`fnmatch` takes them, of the names of parts and parameters of the module,
+        such as ``["layer1", "layer2.*"]``. They get no gradient and stay in eval mode: BatchNorm,
+        dropout and all, they compute bitwise the same before and after `fit`.
     augment : callable or None, default=None
         Changes a training batch, a float32 tensor (n, C, H, W) or (n, n_features), into another of
         the same shape; see :mod:`sk_fewshot.augmentation`.
@@ -145,6 +149,7 @@ class SphereFaceTransformer(MarginSoftmaxTransformer):
         module_params=None,
         embedding_dim=None,
         image_shape=None,
+        frozen=None,
         augment=None,
         optimizer="adam",
         lr=1e-3,
@@ -164,6 +169,7 @@ class SphereFaceTransformer(MarginSoftmaxTransformer):
             module_params=module_params,
             embedding_dim=embedding_dim,
             image_shape=image_shape,
+            frozen=frozen,
             augment=augment,
             optimizer=optimizer,
             lr=lr,
