@@ -27,6 +27,7 @@ SCRIPTS = (
     "episodes",
     "sampling",
     "gallery",
+    "retrieval",
     "import_time",
 )
 HEAD = """# Performance

@@ -52,6 +52,7 @@ from sk_fewshot.metrics import (
     map_at_r,
     precision_at_1,
     r_precision,
+    recall_at_k,
     true_accept_rate,
 )
 from sk_fewshot.testing import (
@@ -476,7 +477,7 @@ for params in ({"n_way": 0}, {"n_way": 4}, {"n_way": 1.5}, {"n_per_class": 0}):
 bad("ClassBalancedSampler(5 of 4)", ClassBalancedSampler, Y, 2, 5, message="at least 5 examples")
 
 # Metrics
-for score in (precision_at_1, r_precision, map_at_r):
+for score in (precision_at_1, r_precision, map_at_r, recall_at_k):
     name = score.__name__
     for what, (value, says) in {**BAD_X, **EMPTY}.items():
         says = says.replace("X must be flat", "dim 5|5 dim").replace("X holds", "X|too large")
@@ -492,6 +493,8 @@ for score in (precision_at_1, r_precision, map_at_r):
     bad(f"{name}(width)", score, X, Y, message="X and X_reference", **both)
     for metric in ("l2", 3, None, lambda a, b: a, lambda a, b: a @ b.T * NAN):
         bad(f"{name}(metric={label(metric)})", score, X, Y, metric=metric, message="metric")
+for value in (0, -1, 1.5, "a", [], [0], [1.5]):
+    bad(f"recall_at_k(k={value})", recall_at_k, X, Y, k=value, message="k")
 SCORES = np.linspace(0, 1, 24)
 for score in (equal_error_rate, true_accept_rate):
     name = score.__name__

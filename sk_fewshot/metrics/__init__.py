@@ -1,7 +1,7 @@
 """Scores of verification and retrieval, and pairs to verify."""
 
 from sk_fewshot.metrics._pairs import make_pairs
-from sk_fewshot.metrics._retrieval import map_at_r, precision_at_1, r_precision
+from sk_fewshot.metrics._retrieval import map_at_r, precision_at_1, r_precision, recall_at_k
 from sk_fewshot.metrics._verification import equal_error_rate, true_accept_rate
 
 __all__ = [
@@ -10,5 +10,6 @@ __all__ = [
     "map_at_r",
     "precision_at_1",
     "r_precision",
+    "recall_at_k",
     "true_accept_rate",
 ]

@@ -48,7 +48,9 @@ def as_labels(y: ArrayLike, name: str) -> NDArray:
     return labels
 
 
-def as_codes(y: NDArray, y_reference: NDArray) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def as_codes(
+    y: NDArray, y_reference: NDArray, name: str = "y"
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the labels of both as integers from 0, alike where the labels are equal.
 
     Numbers of different types are compared by value, without rounding either.
@@ -60,7 +62,7 @@ def as_codes(y: NDArray, y_reference: NDArray) -> tuple[NDArray[np.intp], NDArra
     """
     if _are_strings(y) != _are_strings(y_reference):
         raise ValueError(
-            "y and y_reference must be both numbers or both strings, got dtypes "
+            f"{name} and {name}_reference must be both numbers or both strings, got dtypes "
             f"{y.dtype} and {y_reference.dtype}."
         )
     parts = [np.unique(labels, return_inverse=True) for labels in (y, y_reference)]

@@ -8,7 +8,7 @@ from sklearn import config_context
 from sklearn.neighbors import KNeighborsClassifier
 
 from sk_fewshot.distances import METRICS
-from sk_fewshot.metrics import map_at_r, precision_at_1, r_precision
+from sk_fewshot.metrics import map_at_r, precision_at_1, r_precision, recall_at_k
 
 SCORES = [precision_at_1, r_precision, map_at_r]
 SCIPY_METRICS = {
@@ -193,7 +193,7 @@ def test_the_inputs_are_left_alone():
     assert all_scores(X, y) == [0.5, 0.5, 0.5]
 
 
-@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("score", [*SCORES, recall_at_k])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
