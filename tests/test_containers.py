@@ -19,7 +19,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import sk_fewshot
 from sk_fewshot import (
@@ -509,9 +512,12 @@ ALONE = {
 def test_one_example_is_refused_with_the_way_to_pass_it(kind):
     examples, one = ALONE[kind]
     encoder = PrototypicalTransformer(**TINY).fit(examples, Y)
-    passthrough = PrototypicalClassifier("passthrough").fit(examples, Y)
-    frozen = PrototypicalClassifier(FrozenEstimator(encoder)).fit(examples, Y)
-    for call in (encoder.transform, passthrough.predict, frozen.predict, frozen.predict_proba):
+    projection = make_pipeline(StandardScaler(), PCA(2)).fit(examples.reshape(N, -1), Y)
+    clfs = [
+        PrototypicalClassifier(given).fit(examples, Y)
+        for given in ("passthrough", FrozenEstimator(encoder), FrozenEstimator(projection))
+    ]
+    for call in (encoder.transform, *(clf.predict for clf in clfs), clfs[1].predict_proba):
         with pytest.raises(ValueError, match=r"pass X\[:1\] instead of X\[0\]"):
             call(one)
         assert len(call(examples[:1])) == 1

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from math import prod
 from typing import Any, TypeVar
 
 import numpy as np
+from sklearn import config_context, get_config
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -157,10 +159,14 @@ def encode_examples(encoder: BaseEstimator, X) -> np.ndarray:
     ------
     ValueError, TypeError
         If the encoder does not return a dense array (n_samples, embedding_dim) of finite numbers,
-        with one row per example.
+        with one row per example, or X is a single example.
     """
+    _check_several(encoder, X)
     X = encoder_input(encoder, X)
-    embeddings = as_array(encoder.transform(X))
+    with config_context(transform_output=_output_between_steps(encoder)):
+        embeddings = as_array(encoder.transform(X))
+    if hasattr(embeddings, "columns"):  # by `set_output`, or because steps want names
+        embeddings = np.asarray(embeddings)
     if n_dimensions(embeddings) != 2:
         raise ValueError(
             "encoder.transform(X) must have shape (n_samples, embedding_dim), got shape "
@@ -178,6 +184,37 @@ def encode_examples(encoder: BaseEstimator, X) -> np.ndarray:
         input_name="encoder.transform(X)",
         ensure_min_samples=0,
     )
+
+
+def _check_several(encoder: BaseEstimator, X) -> None:
+    """Refuse X[0] in place of X[:1]: what has the numbers of one example, but other rows."""
+    shape = X.shape if hasattr(X, "shape") else (len(X),) if n_dimensions(X) == 1 else (0,)
+    as_it_should_be = len(shape) > 1 and shape[0] == 1
+    if not as_it_should_be and prod(shape) == getattr(encoder, "n_features_in_", None):
+        raise ValueError(
+            f"X holds examples along its first axis, but its shape {tuple(shape)} is that of a "
+            "single one: for one example pass X[:1] instead of X[0]."
+        )
+
+
+def _output_between_steps(encoder: BaseEstimator) -> str:
+    """Return the `transform_output` that an encoder's steps were fitted with, whatever holds now.
+
+    Steps that were fitted with names want names, and others want none, or scikit-learn warns.
+    """
+    if not _later_steps_know_names(encoder):
+        return "default"
+    now = get_config()["transform_output"]
+    return now if now != "default" else "pandas"
+
+
+def _later_steps_know_names(encoder: Any, *, later: bool = False) -> bool:
+    if isinstance(encoder, FrozenEstimator):
+        return _later_steps_know_names(encoder.estimator, later=later)
+    if isinstance(encoder, Pipeline):
+        steps = [step for _, step in encoder.steps]
+        return any(_later_steps_know_names(s, later=later or i > 0) for i, s in enumerate(steps))
+    return later and hasattr(encoder, "feature_names_in_")
 
 
 def check_comparable(embeddings: _Embeddings) -> _Embeddings:

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
+from sklearn.utils.validation import validate_data
 
 from sk_fewshot._training import digest_of_rows
 from sk_fewshot._utils.containers import NotNumbersError, as_rows
@@ -101,9 +102,12 @@ def fit_on_pairs(
     if isinstance(encoder, Pipeline) and isinstance(last_step(encoder), SiameseTransformer):
         first, (name, last) = encoder[:-1], encoder.steps[-1]
         if len(first):
-            examples = np.asarray(first.fit_transform(encoder_input(first, members(pairs))))
+            output = first.fit_transform(encoder_input(first, members(pairs)))
+            examples = np.asarray(output)
             pairs = examples.reshape(len(pairs), 2, *examples.shape[1:])
         last = fit_on_pairs(last, pairs, same)
+        if len(first) and hasattr(output, "columns"):
+            validate_data(last, output, skip_check_array=True)  # remembers the names
         encoder.steps = [*first.steps, (name, last)]
         return encoder
     steps = [step for _, step in encoder.steps] if isinstance(encoder, Pipeline) else [encoder]
