@@ -569,7 +569,7 @@ def outcome(call, Z):
         return type(error), re.split("[:.(]", str(error))[0]
 
 
-@pytest.mark.filterwarnings("ignore:X has feature names:UserWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of names, and of what cannot be learned
 @given(matrix=held_matrices(), call=st.sampled_from(sorted(ON_SIX)))
 @settings(
     settings.get_profile("thorough"), suppress_health_check=[HealthCheck.function_scoped_fixture]
