@@ -180,6 +180,7 @@ CLASSIFIERS = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:Training has collapsed")  # a comparator of tiny numbers
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("clf", CLASSIFIERS, ids=lambda c: "".join(repr(c).split()))
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

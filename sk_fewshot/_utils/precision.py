@@ -25,15 +25,15 @@ def full_precision(embeddings: Tensor) -> Iterator[Tensor]:
 def exact_products(device: torch.device) -> Iterator[None]:
     """Products as precise as their type: no autocast, no TensorFloat-32 or bfloat16 inside."""
     precision = torch.get_float32_matmul_precision()
-    with torch.autocast(device.type, enabled=False):
-        if precision == "highest":
+    if precision == "highest" and not torch.is_autocast_enabled(device.type):
+        yield
+        return
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device.type, enabled=False):
             yield
-            return
-        torch.set_float32_matmul_precision("highest")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(precision)
+    finally:
+        torch.set_float32_matmul_precision(precision)
 
 
 def limited(x: Tensor, dtype: torch.dtype) -> Tensor:
@@ -61,3 +61,16 @@ def _within_range(x: Tensor, dtype: torch.dtype) -> Tensor:
     if largest < torch.finfo(x.dtype).max:
         x = torch.where(x.isinf(), x, x.clamp(-largest, largest))
     return x.to(dtype)
+
+
+_FINEST = 1e-30  # number that float32 holds with all its digits
+
+
+def in_steps_of(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Round float64 numbers to the digits of another type, but not to its range.
+
+    Numbers that are shown as equal are then equal, and tiny ones still differ.
+    """
+    if dtype == torch.float64:
+        return x
+    return torch.where(x.abs() < _FINEST, x, x.to(dtype).to(x.dtype))

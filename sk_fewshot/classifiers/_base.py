@@ -28,7 +28,7 @@ from sk_fewshot.classifiers._encoder import (
     fitted_encoder,
     meta_fit,
 )
-from sk_fewshot.classifiers._scoring import State, class_scores, enrolled_state
+from sk_fewshot.classifiers._scoring import State, class_scores, enrolled_state, rounded
 from sk_fewshot.gallery import Gallery
 from sk_fewshot.gallery._labels import unknown_label
 from sk_fewshot.heads._head import Head
@@ -255,7 +255,9 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
             In the order of `classes_`.
         """
         check_is_fitted(self)
-        return softmax(self._score_embeddings(self._embed(X, reset=False)), axis=1)
+        embeddings = self._embed(X, reset=False)
+        probabilities = softmax(self._score_embeddings(embeddings), axis=1)
+        return probabilities.astype(embeddings.dtype, copy=False)
 
     @of_one_moment
     def decision_function(self, X) -> NDArray:
@@ -271,7 +273,8 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
             For two classes, how much the second leads.
         """
         check_is_fitted(self)
-        scores = self._score_embeddings(self._embed(X, reset=False))
+        embeddings = self._embed(X, reset=False)
+        scores = rounded(self._score_embeddings(embeddings), embeddings.dtype)
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def _best_classes(self, embeddings: NDArray) -> NDArray[np.intp]:
@@ -280,7 +283,7 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
 
     def _best_scores(self, embeddings: NDArray) -> NDArray:
         """How alike queries are to what they are most alike, (n_queries,), in absolute terms."""
-        return self._score_embeddings(embeddings).max(axis=1)
+        return self._score_embeddings(embeddings).max(axis=1).astype(embeddings.dtype, copy=False)
 
     def _score_embeddings(self, embeddings: NDArray) -> NDArray:
         device = resolve_device(self.device)

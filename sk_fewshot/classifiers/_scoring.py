@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from sk_fewshot._utils.chunks import apply_in_chunks
 from sk_fewshot._utils.device import on_device, torch_dtype
-from sk_fewshot._utils.precision import exact_products
+from sk_fewshot._utils.precision import exact_products, in_steps_of
 from sk_fewshot.gallery import ClassMeans, Gallery
 from sk_fewshot.heads._head import Head
 from sk_fewshot.heads._metric import MetricHead
@@ -56,6 +55,7 @@ def class_scores(head: Head, state: State, queries: NDArray, *, device: torch.de
     Returns
     -------
     ndarray of shape (n_queries, n_classes)
+        float64 for heads that compare by a distance.
     """
     head.to(device)
     on_it = _on_device(state, device)
@@ -66,45 +66,45 @@ def class_scores(head: Head, state: State, queries: NDArray, *, device: torch.de
     with torch.inference_mode(), exact_products(device):
         if not isinstance(head, MetricHead):
             return in_chunks(lambda chunk: head.score(chunk, on_it), None)
-        dtype = _compared_in(queries, on_it)
-        on_it = _in_dtype(on_it, dtype)
-        similarity = in_chunks(lambda chunk: head.class_similarity(chunk, on_it), dtype)
+        similarity = in_chunks(lambda chunk: head.class_similarity(chunk, on_it), torch.float64)
         near = _near_ties(similarity, head)
         if near.any():
-            tied = on_device(queries[near], device).to(dtype)
-            similarity[near] = head.class_similarity(tied, on_it, alone=True).cpu().numpy()
+            tied = on_device(queries[near], device).double()
+            alone = head.class_similarity(tied, on_it, alone=True)
+            dtype = torch_dtype(np.result_type(queries, np.float32))
+            similarity[near] = in_steps_of(alone, dtype).cpu().numpy()
         return head.scores_of(on_device(similarity, device)).cpu().numpy()
+
+
+def rounded(scores: NDArray, dtype: np.dtype) -> NDArray:
+    """Round scores (n_queries, n_classes), so that the best class of each query stays the best.
+
+    A class before it that rounding makes its equal gets the next smaller number.
+    """
+    if scores.dtype == dtype:
+        return scores
+    winner = scores.argmax(axis=1)[:, None]
+    few = scores.astype(dtype)
+    best = np.take_along_axis(few, winner, axis=1)
+    overtaken = (few >= best) & (np.arange(scores.shape[1]) < winner)
+    return np.where(overtaken, np.nextafter(best, -np.inf, dtype=dtype), few)
 
 
 def _near_ties(similarity: NDArray, head: MetricHead) -> NDArray[np.bool_]:
     """Which rows (n_queries,) have a second best class within rounding of the best."""
-    best = similarity.max(axis=1)
-    size = np.abs(best) if head.nearest_decides else np.abs(best) + 1  # a sum can cancel to 0
-    least = best - _ACCURACY * size - 1e-12 * np.abs(similarity).max(axis=1)
-    return np.count_nonzero(~(similarity < least[:, None]), axis=1) > 1
+    best = similarity.max(axis=1, keepdims=True)
+    size = np.abs(best)
+    if not head.nearest_decides:  # a sum over examples can cancel to 0
+        size += 1
+    elif head.metric == "dot":  # a product can, whose terms are as large as others' are
+        size += 1e-7 * np.abs(similarity).max(axis=1, keepdims=True)
+    return np.count_nonzero(similarity >= best - _ACCURACY * size, axis=1) > 1
 
 
 def _on_device(state: State, device: torch.device) -> Tensor | tuple[Tensor, ...]:
     if isinstance(state, tuple):
         return tuple(on_device(part, device) for part in state)
     return on_device(state, device)
-
-
-def _compared_in(queries: NDArray, state: Tensor | tuple[Tensor, ...]) -> torch.dtype:
-    """Return the type that holds queries and embeddings, float32 at least."""
-    parts = state if isinstance(state, tuple) else (state,)
-    dtypes = [torch_dtype(queries.dtype), torch.float32]
-    dtypes += [part.dtype for part in parts if part.is_floating_point()]
-    dtype = dtypes[0]
-    for other in dtypes[1:]:
-        dtype = torch.promote_types(dtype, other)
-    return dtype
-
-
-def _in_dtype(state: Tensor | tuple[Tensor, ...], dtype: torch.dtype) -> Any:
-    if isinstance(state, tuple):
-        return tuple(part.to(dtype) if part.is_floating_point() else part for part in state)
-    return state.to(dtype)
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

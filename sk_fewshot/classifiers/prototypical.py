@@ -178,8 +178,9 @@ class PrototypicalClassifier(NearestClassifier):
         embeddings = self._embed(X, reset=False)
         distances, rows = self._nearest(embeddings, k)
         device = resolve_device(self.device)
-        tensors = on_device(embeddings, device), on_device(self.prototypes_, device)
+        tensors = on_device(embeddings, device).double(), on_device(self.prototypes_, device)
         with torch.inference_mode():
             log_total = log_sum_exp(*tensors, self.head_.similarity).cpu().numpy()
         temperature = float(self.head_.log_temperature.detach().exp())
-        return self.classes_[rows], np.exp(-distances / temperature - log_total[:, None])
+        logarithms = np.minimum(-distances / temperature - log_total[:, None], 0)
+        return self.classes_[rows], np.exp(logarithms).astype(embeddings.dtype)

@@ -18,11 +18,11 @@ _PARALLEL = (8 * torch.finfo(torch.float64).eps) ** 2  # |u - v|^2 of unit vecto
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     """Squared Euclidean distances (..., n, m), in float64, of x (..., n, d) and y (..., m, d)."""
     squared, unsure = _around(x, y, y.detach().mean(-2, keepdim=True, dtype=torch.float64))
-    n_unsure = int(unsure.sum())
-    if n_unsure > x.shape[-2] + y.shape[-2]:  # a far point drags a mean away from all others
+    if not unsure.any():
+        return squared
+    if int(unsure.sum()) > x.shape[-2] + y.shape[-2]:  # a far point drags a mean away from others
         squared, unsure = _around(x, y, y.detach().median(-2, keepdim=True).values.double())
-        n_unsure = int(unsure.sum())
-    return _by_differences(squared, unsure, x, y) if n_unsure else squared
+    return _by_differences(squared, unsure, x, y)
 
 
 def cosine_distances(x: Tensor, y: Tensor) -> Tensor:
@@ -59,6 +59,8 @@ def _by_differences(
 ) -> Tensor:
     """Put in squared differences, or halves of them, where asked for."""
     where = unsure.nonzero(as_tuple=True)
+    if not len(where[0]):
+        return distances
     step = max(1, _NUMBERS // x.shape[-1])
     exact = []
     for *batch, i, j in zip(*(index.split(step) for index in where), strict=True):

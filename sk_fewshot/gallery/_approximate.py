@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sk_fewshot._utils.device import as_tensor, on_device
+from sk_fewshot._utils.precision import in_steps_of
 from sk_fewshot.distances import METRICS, Metric, paired_distances
 from sk_fewshot.gallery._inner_products import InnerProducts
 
@@ -102,7 +103,8 @@ def nearest_by_index(
     *,
     index: ApproximateIndex,
     metric: Metric,
-    arrival: Tensor | None = None,
+    dtype: torch.dtype,
+    precedence: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """As :func:`sk_fewshot.gallery._search.nearest`, among the rows that an index finds.
 
@@ -115,7 +117,8 @@ def nearest_by_index(
         At most n_rows.
     index : ApproximateIndex
     metric : str
-    arrival : Tensor of int of shape (n_rows,) or None, default=None
+    dtype : torch.dtype
+    precedence : Tensor of int of shape (n_rows,) or None, default=None
 
     Returns
     -------
@@ -126,10 +129,12 @@ def nearest_by_index(
     blocks = [(queries.new_empty(0, k), torch.empty(0, k, dtype=torch.int64, device=rows.device))]
     for block in queries.split(_QUERIES):
         found = as_tensor(index.search(block, k)).to(rows.device)
-        first = found if arrival is None else arrival[found]
+        first = found if precedence is None else precedence[found]
         found = found.gather(1, first.argsort(dim=1))
         near = rows[found].to(block.dtype)  # (n, k, d)
-        distances = paired_distances(block.unsqueeze(1).expand_as(near), near, metric)
+        distances = in_steps_of(
+            paired_distances(block.unsqueeze(1).expand_as(near), near, metric), dtype
+        )
         distances, order = distances.sort(dim=1, stable=True)
         blocks.append((distances, found.gather(1, order)))
     all_distances, indices = zip(*blocks, strict=True)

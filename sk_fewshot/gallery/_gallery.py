@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from sk_fewshot._utils.device import on_device
+from sk_fewshot._utils.device import on_device, torch_dtype
 from sk_fewshot.distances import Metric
 from sk_fewshot.gallery._approximate import approximate_index, nearest_by_index
 from sk_fewshot.gallery._search import nearest
@@ -100,16 +100,29 @@ class Gallery(ABC):
             Indices of the rows. Of rows at equal distances the first class comes first, then the
             one that was enrolled first.
         """
-        tensors = on_device(queries, device), on_device(self.rows, device)
-        arrival = None if self.arrival is None else on_device(self.arrival, device)
+        dtype = np.result_type(queries, np.float32)
+        tensors = on_device(queries, device).double(), on_device(self.rows, device)
+        precedence = None
+        if self.arrival is not None:
+            by_class = self.codes * (self.arrival.max() + 1) + self.arrival
+            precedence = on_device(by_class, device)
         with torch.inference_mode():
             if approximate and len(self.rows) >= LARGE:
                 index = approximate_index(self, self.rows, metric)
-                found = nearest_by_index(*tensors, k, index=index, metric=metric, arrival=arrival)
+                found = nearest_by_index(
+                    *tensors,
+                    k,
+                    index=index,
+                    metric=metric,
+                    dtype=torch_dtype(dtype),
+                    precedence=precedence,
+                )
             else:
-                found = nearest(*tensors, k, metric=metric, arrival=arrival)
+                found = nearest(
+                    *tensors, k, metric=metric, dtype=torch_dtype(dtype), precedence=precedence
+                )
         distances, positions = (part.cpu().numpy() for part in found)
-        return distances, positions
+        return distances.astype(dtype, copy=False), positions
 
 
 def check_lengths(gallery: Gallery, **parts: NDArray) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import ceil, log2
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sk_fewshot._utils.device import as_tensor
-from sk_fewshot._utils.precision import exact_products
+from sk_fewshot._utils.precision import exact_products, in_steps_of
 from sk_fewshot.distances import Metric, paired_distances, pairwise_distances
 from sk_fewshot.gallery._inner_products import InnerProducts
 
@@ -26,7 +27,13 @@ _PAIRS = 2**14  # of a query and a row, compared at once
 
 
 def nearest(
-    queries: Tensor, rows: Tensor, k: int, *, metric: Metric, arrival: Tensor | None = None
+    queries: Tensor,
+    rows: Tensor,
+    k: int,
+    *,
+    metric: Metric,
+    dtype: torch.dtype = torch.float64,
+    precedence: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Find the k nearest rows to each query.
 
@@ -37,15 +44,17 @@ def nearest(
 
     Parameters
     ----------
-    queries : Tensor of shape (n_queries, d)
-        Floating point.
+    queries : Tensor of float64 of shape (n_queries, d)
+        float64 tells apart what the squares of tiny float32 numbers cannot.
     rows : Tensor of shape (n_rows, d)
         Cast to the dtype of the queries, a chunk at a time.
     k : int
         At most n_rows.
     metric : str or callable
         As for :func:`~sk_fewshot.distances.pairwise_distances`.
-    arrival : Tensor of int of shape (n_rows,) or None, default=None
+    dtype : torch.dtype, default=torch.float64
+        Distances that are equal in its digits are equal.
+    precedence : Tensor of int of shape (n_rows,) or None, default=None
         Of rows at equal distances the one with the smallest number comes first. None: the first
         row.
 
@@ -58,12 +67,13 @@ def nearest(
     if not len(queries):
         return queries.new_empty(0, k), torch.empty(0, k, dtype=torch.int64, device=queries.device)
     by_products = InnerProducts.rank(metric)
+    order = _Order(dtype, precedence)
     with exact_products(queries.device):
         products = InnerProducts(metric, rows) if by_products else None
         found = [
-            _by_products(block, rows, k, products, metric, arrival)
+            _by_products(block, rows, k, products, metric, order)
             if products is not None
-            else _by_distances(block, rows, k, metric, arrival)
+            else _by_distances(block, rows, k, metric, order)
             for block in queries.split(_QUERIES if by_products else _QUERIES_BY_DISTANCE)
         ]
     distances, indices = (torch.cat(parts) for parts in zip(*found, strict=True))
@@ -87,7 +97,7 @@ def log_sum_exp(
 
 
 def _by_distances(
-    queries: Tensor, rows: Tensor, k: int, metric: Metric, arrival: Tensor | None
+    queries: Tensor, rows: Tensor, k: int, metric: Metric, order: _Order
 ) -> tuple[Tensor, Tensor]:
     """Compare with every row."""
     n_queries = len(queries)  # padded to one shape, so that others do not change the rounding
@@ -97,13 +107,13 @@ def _by_distances(
     for start in range(0, len(rows), _ROWS):
         chunk = rows[start : start + _ROWS].to(queries.dtype)
         here = torch.arange(start, start + len(chunk), device=queries.device)
-        best = torch.cat([best, pairwise_distances(queries, chunk, metric)], 1)
+        best = torch.cat([best, order.steps(pairwise_distances(queries, chunk, metric))], 1)
         indices = torch.cat([indices, here.expand(len(queries), -1)], 1)
-        if arrival is not None:
-            order = arrival[indices].argsort(dim=1)
-            best, indices = best.gather(1, order), indices.gather(1, order)
-        best, order = best.sort(dim=1, stable=True)
-        best, indices = best[:, :k], indices.gather(1, order[:, :k])
+        if order.precedence is not None:
+            first = order.precedence[indices].argsort(dim=1)
+            best, indices = best.gather(1, first), indices.gather(1, first)
+        best, nearest_first = best.sort(dim=1, stable=True)
+        best, indices = best[:, :k], indices.gather(1, nearest_first[:, :k])
     return best[:n_queries], indices[:n_queries]
 
 
@@ -113,7 +123,7 @@ def _by_products(
     k: int,
     products: InnerProducts,
     metric: Metric,
-    arrival: Tensor | None,
+    order: _Order,
 ) -> tuple[Tensor, Tensor]:
     """Compare with the rows whose scores may be among the k best."""
     factors, lengths = products.queries(queries)
@@ -125,7 +135,7 @@ def _by_products(
     if k <= n_blocks:
         least = lower.flatten(0, 1)[:n_blocks].mT.contiguous().topk(k).values[:, -1]
     within = torch.arange(size, device=rows.device)
-    best = _BestPairs(queries, rows, k, metric, arrival)
+    best = _BestPairs(queries, rows, k, metric, order)
     blocks_a_chunk = lower.shape[1]
     a_step = max(1, _BOUNDS // (blocks_a_chunk * len(queries)))
     for first in range(0, len(lower), a_step):
@@ -180,14 +190,23 @@ def _block_size(n_scores: int) -> int:
     return min(max(_BLOCK, 2 ** ceil(log2(max(n_scores, 1) / _MAXIMA))), _ROWS)
 
 
+@dataclass(frozen=True)
+class _Order:
+    """What comes first: the smaller distance in the digits of a type, then the precedence."""
+
+    dtype: torch.dtype
+    precedence: Tensor | None
+
+    def steps(self, distances: Tensor) -> Tensor:
+        return in_steps_of(distances, self.dtype)
+
+
 class _BestPairs:
     """Of pairs of a query and a row, the k nearest for each query."""
 
-    def __init__(
-        self, queries: Tensor, rows: Tensor, k: int, metric: Metric, arrival: Tensor | None
-    ):
+    def __init__(self, queries: Tensor, rows: Tensor, k: int, metric: Metric, order: _Order):
         self._queries, self._rows, self._k = queries, rows, k
-        self._metric, self._arrival = metric, arrival
+        self._metric, self._order = metric, order
         none = torch.empty(0, dtype=torch.int64, device=queries.device)
         self._distances = queries.new_empty(0)
         self._pairs = (none, none)
@@ -220,7 +239,7 @@ class _BestPairs:
         for i in short.nonzero()[:, 0].tolist():
             every = torch.arange(len(self._rows), device=distances.device)
             alone = _BestPairs(
-                self._queries[i : i + 1], self._rows, self._k, self._metric, self._arrival
+                self._queries[i : i + 1], self._rows, self._k, self._metric, self._order
             )
             for rows in every.split(_PAIRS):
                 alone.add(torch.zeros_like(rows), rows)
@@ -233,9 +252,10 @@ class _BestPairs:
             paired_distances(self._queries[q], self._rows[r].to(self._queries.dtype), self._metric)
             for q, r in zip(query.split(_PAIRS), row.split(_PAIRS), strict=True)
         ]
-        distances = torch.cat([self._distances, *found])
+        distances = torch.cat([self._distances, self._order.steps(torch.cat(found))])
         query, row = torch.cat([self._pairs[0], query]), torch.cat([self._pairs[1], row])
-        first = row if self._arrival is None else self._arrival[row]
+        precedence = self._order.precedence
+        first = row if precedence is None else precedence[row]
         # by query, then the nearest first, then the first one
         order = as_tensor(np.lexsort([x.cpu().numpy() for x in (first, distances, query)]))
         query, row, distances = (x[order.to(x.device)] for x in (query, row, distances))

@@ -85,7 +85,8 @@ class MetricHead(Head):
         In float32 at least, like all that follows from them.
         """
         with full_precision(x) as x_full, full_precision(y) as y_full:
-            distances = pairwise_distances(x_full, y_full, self.metric)
+            dtype = torch.promote_types(x_full.dtype, y_full.dtype)
+            distances = pairwise_distances(x_full.to(dtype), y_full.to(dtype), self.metric)
         return distances / -self.log_temperature.exp().to(distances.dtype)
 
     def similarity_alone(self, x: Tensor, y: Tensor) -> Tensor:
@@ -97,7 +98,7 @@ class MetricHead(Head):
             parts = y_full.split(_ROWS)
             rows = []
             for one in x_full.split(1):
-                pairs = ((one.expand_as(part), part) for part in parts)
+                pairs = ((one.expand_as(part), part.to(one.dtype)) for part in parts)
                 rows.append(torch.cat([paired_distances(*pair, self.metric) for pair in pairs]))
         distances = torch.stack(rows)
         return distances / -self.log_temperature.exp().to(distances.dtype)
