@@ -256,8 +256,9 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
         """
         check_is_fitted(self)
         embeddings = self._embed(X, reset=False)
-        probabilities = softmax(self._score_embeddings(embeddings), axis=1)
-        return probabilities.astype(embeddings.dtype, copy=False)
+        scores = self._score_embeddings(embeddings)
+        lags = scores - scores.max(axis=1, keepdims=True)
+        return softmax(lags.astype(embeddings.dtype, copy=False), axis=1)
 
     @of_one_moment
     def decision_function(self, X) -> NDArray:

@@ -55,7 +55,7 @@ def class_scores(head: Head, state: State, queries: NDArray, *, device: torch.de
     Returns
     -------
     ndarray of shape (n_queries, n_classes)
-        float64 for heads that compare by a distance.
+        float64 where the nearest decides.
     """
     head.to(device)
     on_it = _on_device(state, device)
@@ -66,12 +66,14 @@ def class_scores(head: Head, state: State, queries: NDArray, *, device: torch.de
     with torch.inference_mode(), exact_products(device):
         if not isinstance(head, MetricHead):
             return in_chunks(lambda chunk: head.score(chunk, on_it), None)
-        similarity = in_chunks(lambda chunk: head.class_similarity(chunk, on_it), torch.float64)
+        dtype = torch_dtype(np.result_type(queries, np.float32))
+        # float64 tells apart what the squares of tiny float32 numbers cannot
+        compared_in = torch.float64 if head.nearest_decides else dtype
+        similarity = in_chunks(lambda chunk: head.class_similarity(chunk, on_it), compared_in)
         near = _near_ties(similarity, head)
         if near.any():
             tied = on_device(queries[near], device).double()
             alone = head.class_similarity(tied, on_it, alone=True)
-            dtype = torch_dtype(np.result_type(queries, np.float32))
             similarity[near] = in_steps_of(alone, dtype).cpu().numpy()
         return head.scores_of(on_device(similarity, device)).cpu().numpy()
 
@@ -98,7 +100,10 @@ def _near_ties(similarity: NDArray, head: MetricHead) -> NDArray[np.bool_]:
         size += 1
     elif head.metric == "dot":  # a product can, whose terms are as large as others' are
         size += 1e-7 * np.abs(similarity).max(axis=1, keepdims=True)
-    return np.count_nonzero(similarity >= best - _ACCURACY * size, axis=1) > 1
+    in_reach = similarity >= best - _ACCURACY * size
+    if np.count_nonzero(in_reach) == len(similarity):  # the best of each query alone
+        return np.zeros(len(similarity), dtype=bool)
+    return np.count_nonzero(in_reach, axis=1) > 1
 
 
 def _on_device(state: State, device: torch.device) -> Tensor | tuple[Tensor, ...]:
