@@ -47,10 +47,11 @@ accuracy: .venv/ready ## every method on three data sets, into docs/accuracy.md;
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	touch $@
 
-reliability: .venv/ready ## what docs/reliability.md prints beyond the tests; a quarter of an hour
+reliability: .venv/ready ## what docs/reliability.md prints beyond the tests; half an hour
 	$(BIN)/python benchmarks/interruptions.py
 	$(BIN)/python benchmarks/long_runs.py
 	$(BIN)/python benchmarks/mutations.py --n 10000
+	$(BIN)/python benchmarks/rejection_rates.py
 
 docs: .venv/docs ## the documentation, examples run, into docs/_build/html; a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

@@ -20,7 +20,7 @@ from sk_fewshot._utils.doc_link import LinksToDocs
 from sk_fewshot._utils.examples import check_examples
 from sk_fewshot._utils.labels import as_labels
 from sk_fewshot._utils.state import all_or_nothing, of_one_moment
-from sk_fewshot.classifiers import _open_set
+from sk_fewshot.classifiers import _left_out, _open_set
 from sk_fewshot.classifiers._encoder import (
     check_comparable,
     encode_examples,
@@ -285,6 +285,9 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
     def _best_scores(self, embeddings: NDArray) -> NDArray:
         """How alike queries are to what they are most alike, (n_queries,), in absolute terms."""
         return self._score_embeddings(embeddings).max(axis=1).astype(embeddings.dtype, copy=False)
+
+    _best_scores_without_class = _left_out.without_class
+    _best_scores_without_example = _left_out.without_example
 
     def _score_embeddings(self, embeddings: NDArray) -> NDArray:
         device = resolve_device(self.device)

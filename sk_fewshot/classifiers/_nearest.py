@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_fewshot._utils.device import resolve_device
 from sk_fewshot._utils.state import of_one_moment
+from sk_fewshot.classifiers import _left_out
 from sk_fewshot.classifiers._base import BaseFewShotClassifier
 from sk_fewshot.distances import METRICS
 from sk_fewshot.gallery._approximate import check_index
@@ -117,6 +118,9 @@ class NearestClassifier(BaseFewShotClassifier):
 
     def _best_scores(self, embeddings):
         return -self._nearest(embeddings, 1)[0][:, 0]
+
+    _best_scores_without_class = _left_out.without_class_by_neighbors
+    _best_scores_without_example = _left_out.without_example_by_neighbors
 
     def _check_settings(self):
         super()._check_settings()

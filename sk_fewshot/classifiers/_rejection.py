@@ -14,12 +14,18 @@ Both are proven in docs/open_set.md, "Why the rates hold".
 from __future__ import annotations
 
 import warnings
-from math import ceil
+from math import ceil, inf
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _ROUNDING = 1e-9  # of sums of shares, relative
+
+
+def people_needed(rate: float, *, residents: bool) -> float:
+    """Return how few people can tell a false accept rate; infinity for a rate of 0."""
+    least = 2 if residents else 1  # that are accepted of n + 1
+    return ceil(least / rate * (1 - _ROUNDING)) - 1 if rate else inf
 
 
 def false_accept_threshold(
@@ -59,16 +65,15 @@ def false_accept_threshold(
     holds = accepted <= rate * (n_people + 1) * (1 + _ROUNDING)
     if holds.any():
         return _just_above(levels[holds][-1])
-    lowest = (2 if residents else 1) / (n_people + 1)
-    kind = "enrolled people (classes)" if residents else "strangers"
-    needed = f"needs {ceil((2 if residents else 1) / rate) - 1}" if rate else "no number suffices"
+    needed = people_needed(rate, residents=residents)
     warnings.warn(
-        f"false_accept_rate={rate} cannot be told from {n_people} {kind}: {needed}. "
+        f"false_accept_rate={rate} cannot be told from {n_people} "
+        f"{'enrolled people (classes)' if residents else 'strangers'}: {_told(needed)}. "
         + (
             "Every query is rejected."
             if residents
             else "The threshold is above all of them, and one more is accepted with a probability "
-            f"of up to {lowest:.2g}."
+            f"of up to {1 / (n_people + 1):.2g}."
         ),
         stacklevel=3,
     )
@@ -106,14 +111,18 @@ def false_rejection_threshold(scores: NDArray, people: ArrayLike, rate: float) -
     levels, below = _weights_above(-scores, weights)
     holds = below + one_more <= rate * (1 + one_more) * (1 + _ROUNDING)
     if not holds.any():
-        needed = f"needs {ceil(1 / rate) - 1}" if rate else "no number suffices"
+        needed = people_needed(rate, residents=False)
         warnings.warn(
             f"false_rejection_rate={rate} cannot be told from {len(scores)} examples of "
-            f"{len(examples_of)} enrolled classes: {needed}. The threshold is the lowest of "
+            f"{len(examples_of)} enrolled classes: {_told(needed)}. The threshold is the lowest of "
             "their scores.",
             stacklevel=3,
         )
     return float(-levels[holds][-1] if holds.any() else -levels[0])
+
+
+def _told(needed: float) -> str:
+    return "no number suffices" if needed == inf else f"it takes {needed}"
 
 
 def _weights_above(scores: NDArray, weights: NDArray) -> tuple[NDArray, NDArray]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sk_fewshot._utils.chunks import apply_in_chunks
 from sk_fewshot._utils.device import on_device, resolve_device
+from sk_fewshot.classifiers import _left_out
 from sk_fewshot.classifiers._encoder import learned_head
 from sk_fewshot.classifiers._examples import support_codes, support_embeddings, support_ids
 from sk_fewshot.classifiers._nearest import NearestClassifier
@@ -154,3 +155,13 @@ class MatchingClassifier(NearestClassifier):
             return -pairwise_distances(in_context, support, self.head_.metric).amin(1)
 
         return apply_in_chunks(best, embeddings, chunk_size=_CHUNK, device=device)
+
+    def _best_scores_without_class(self, embeddings, codes):
+        if self.head_.context is None:
+            return super()._best_scores_without_class(embeddings, codes)
+        return _left_out.without_class(self, embeddings, codes)
+
+    def _best_scores_without_example(self, embeddings, codes):
+        if self.head_.context is None:
+            return super()._best_scores_without_example(embeddings, codes)
+        return _left_out.without_example(self, embeddings, codes)

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_fewshot._utils.device import on_device, resolve_device
 from sk_fewshot._utils.state import of_one_moment
+from sk_fewshot.classifiers import _left_out
 from sk_fewshot.classifiers._encoder import learned_head
 from sk_fewshot.classifiers._nearest import NearestClassifier
 from sk_fewshot.gallery import ClassMeans
@@ -78,7 +79,8 @@ class PrototypicalClassifier(NearestClassifier):
     See Also
     --------
     PrototypicalTransformer : Learns the encoder.
-    sklearn.neighbors.NearestCentroid : The same on raw features, without probabilities by distance.
+    sklearn.neighbors.NearestCentroid : The same on raw features, without probabilities by distance;
+        with metric="manhattan" by medians, not means.
 
     References
     ----------
@@ -148,6 +150,8 @@ class PrototypicalClassifier(NearestClassifier):
         ):
             return learned
         return PrototypicalHead(self.metric, self.temperature)
+
+    _best_scores_without_example = _left_out.without_example_of_means
 
     @of_one_moment
     def predict_top_k(self, X, k=5):

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from torch import nn
 
+from sk_fewshot.classifiers import _left_out
 from sk_fewshot.classifiers._base import BaseFewShotClassifier
 from sk_fewshot.classifiers._encoder import learned_head
 from sk_fewshot.classifiers._examples import (
@@ -118,6 +119,8 @@ class RelationClassifier(BaseFewShotClassifier):
             device=device,
             random_state=random_state,
         )
+
+    _best_scores_without_class = _left_out.without_class_by_scores
 
     def _learns_head(self, encoder):
         return not isinstance(learned_head(encoder), RelationHead)

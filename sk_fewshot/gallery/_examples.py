@@ -112,6 +112,31 @@ class Examples(Gallery):
             _after(ids, self.next_id),
         )
 
+    def find(self, embeddings: NDArray, codes: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Find the rows of enrolled examples.
+
+        Parameters
+        ----------
+        embeddings : ndarray of shape (n, d)
+        codes : ndarray of int of shape (n,)
+            Their classes, as indices into `classes`.
+
+        Returns
+        -------
+        ndarray of int of shape (n,)
+            Rows that are equal and of the class, none of them twice; -1 where there is none.
+        """
+        given = np.ascontiguousarray(embeddings.astype(self.rows.dtype) + 0.0)
+        looked_for: dict[tuple[int, bytes], list[int]] = {}
+        for i, (code, row) in enumerate(zip(codes.tolist(), given, strict=True)):
+            looked_for.setdefault((code, row.tobytes()), []).append(i)
+        found = np.full(len(codes), -1)
+        for position in np.flatnonzero(np.isin(self.codes, codes)):
+            key = (int(self.codes[position]), self.rows[position].tobytes())
+            if places := looked_for.get(key):
+                found[places.pop()] = position
+        return found
+
     def without_class(self, label: Any) -> Self:
         """Return a gallery of the other classes' examples."""
         return self._kept(self.codes != index_of(label, self.classes))

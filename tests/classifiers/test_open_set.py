@@ -23,6 +23,7 @@ from sk_fewshot import (
     load,
     save,
 )
+from sk_fewshot.classifiers._rejection import false_accept_threshold, false_rejection_threshold
 
 D, N_CLASSES, N_SHOT = 12, 6, 5
 RNG = np.random.default_rng(0)
@@ -107,6 +108,7 @@ def test__score_samples__does_not_depend_on_temperature_and_other_queries(clf):
         np.testing.assert_allclose(soft.score_samples(X), scores, rtol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:false_accept_rate:UserWarning")
 @given(
     n=st.integers(1, 80),
     seed=st.integers(0, 1000),
@@ -129,35 +131,125 @@ def test__calibrate_rejection__is_the_least_strict_threshold_that_holds(n, seed,
     assert np.float32(clf.reject_below) == np.nextafter(scores[allowed - 1], np.float32(np.inf))
 
 
-def test__calibrate_rejection__leaves_out_the_own_class(clf):
-    own = clone(clf).fit(X[ENROLLED], Y[ENROLLED]).calibrate_rejection(X[ENROLLED], Y[ENROLLED])
+@pytest.mark.parametrize("rate", [0.3, 0.5, 0.9])
+def test__calibrate_rejection__leaves_out_the_own_class(clf, rate):
+    X_own, y_own = X[ENROLLED], Y[ENROLLED]
     scores = []
     for k in range(N_CLASSES):
         others = ENROLLED & (k != Y)
-        without = clone(clf).fit(X[others], Y[others])
-        scores.append(without.score_samples(X[ENROLLED & (k == Y)]))
-    assert own.reject_below == pytest.approx(np.concatenate(scores).max(), rel=1e-5)
+        scores.append(clone(clf).fit(X[others], Y[others]).score_samples(X_own[y_own == k]))
+    expected = false_accept_threshold(np.concatenate(scores), np.sort(y_own), rate, residents=True)
+    clf.calibrate_rejection(X_own, y_own, false_accept_rate=rate)
+    assert clf.reject_below == pytest.approx(expected, rel=1e-5)
 
 
-def test__calibrate_rejection__mixes_known_and_unknown_classes(clf):
-    both = clone(clf).fit(X[ENROLLED], Y[ENROLLED]).calibrate_rejection(X, Y)
-    known = (
-        clone(both)
-        .fit(X[ENROLLED], Y[ENROLLED])
-        .calibrate_rejection(X[Y < N_CLASSES], Y[Y < N_CLASSES], false_accept_rate=0)
-    )
-    strangers = (
-        clone(both)
-        .fit(X[ENROLLED], Y[ENROLLED])
-        .calibrate_rejection(X[Y >= N_CLASSES], false_accept_rate=0)
-    )
-    assert both.reject_below <= max(known.reject_below, strangers.reject_below)
-    named = (
-        clone(both)
-        .fit(X[ENROLLED], Y[ENROLLED])
-        .calibrate_rejection(X[Y >= N_CLASSES], Y[Y >= N_CLASSES], false_accept_rate=0)
-    )
-    assert named.reject_below == strangers.reject_below
+def test__calibrate_rejection__leaves_out_classes_of_any_size():
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(5), [1, 90, 3, 70, 12])
+    X = rng.normal(size=(len(y), 2)).astype(np.float32)
+    for name in DISTANCES:
+        clf = clone(CLASSIFIERS[name]).fit(X, y)
+        codes = np.arange(len(y)) * 7 % 5  # of any class, in any order
+        scores = clf._best_scores_without_class(X, codes)
+        for k in range(5):
+            expected = clone(clf).fit(X[y != k], y[y != k]).score_samples(X[codes == k])
+            np.testing.assert_allclose(scores[codes == k], expected, rtol=1e-5, atol=1e-6)
+
+
+def test__calibrate_rejection__from_too_few_residents_rejects_every_query(clf):
+    with pytest.warns(
+        UserWarning, match=r"from 6 enrolled people \(classes\): it takes 199"
+    ) as seen:
+        clf.calibrate_rejection(X[ENROLLED], Y[ENROLLED])
+    assert seen[0].filename == __file__
+    assert (clf.predict(X) == -1).all()
+    assert (clf.predict(X * 1e-3) == -1).all()
+    clf.set_params(reject_below=None).partial_fit(X[SOME], Y[SOME])  # goes on
+
+
+def test__calibrate_rejection__takes_strangers_where_they_are_enough(clf):
+    given = clone(clf).fit(X[ENROLLED], Y[ENROLLED])
+    both = given.calibrate_rejection(X, Y, false_accept_rate=0.1).reject_below
+    strangers = Y >= N_CLASSES  # 12 people
+    alone = given.calibrate_rejection(X[strangers], Y[strangers], false_accept_rate=0.1)
+    assert both == alone.reject_below
+    few = (Y < N_CLASSES) | (Y == N_CLASSES)  # one stranger, but residents enough for 0.3
+    by_residents = given.calibrate_rejection(X[few], Y[few], false_accept_rate=0.3).reject_below
+    residents = given.calibrate_rejection(X[Y < N_CLASSES], Y[Y < N_CLASSES], false_accept_rate=0.3)
+    assert by_residents == residents.reject_below
+    with pytest.warns(UserWarning, match="from 1 strangers: it takes 9"):
+        given.calibrate_rejection(X[few], Y[few], false_accept_rate=0.1)
+    scores = given.score_samples(X[Y == N_CLASSES])
+    assert given.reject_below == np.nextafter(scores.max(), np.inf, dtype=scores.dtype)
+
+
+def test__calibrate_rejection__counts_people_not_photographs(clf):
+    by_photograph = clone(clf).fit(X[ENROLLED], Y[ENROLLED])
+    by_photograph.calibrate_rejection(X[SOME], false_accept_rate=0.02)  # 60 photographs
+    with pytest.warns(UserWarning, match="from 6 strangers: it takes 49"):
+        clf.calibrate_rejection(X[SOME], Y[SOME], false_accept_rate=0.02)
+    assert clf.reject_below >= by_photograph.reject_below
+
+
+# Rejections of known queries
+
+
+def test__false_rejection_rate__leaves_out_each_example_alone(clf):
+    X_own, y_own = X[ENROLLED].astype(np.float64), Y[ENROLLED]
+    fitted = clone(clf).fit(X_own, y_own)
+    scores = [
+        clone(clf)
+        .fit(np.delete(X_own, i, axis=0), np.delete(y_own, i))
+        .score_samples(X_own[i : i + 1])
+        for i in range(len(y_own))
+    ]
+    for rate in (0.05, 0.2, 0.6):
+        expected = false_rejection_threshold(np.concatenate(scores), y_own, rate)
+        fitted.calibrate_rejection(X_own, y_own, false_rejection_rate=rate)
+        assert fitted.reject_below == pytest.approx(expected, rel=1e-4)
+
+
+def test__false_rejection_rate__of_fresh_examples_is_that_of_any_query(clf):
+    scores = clf.score_samples(X[QUERIES])
+    expected = false_rejection_threshold(scores, Y[QUERIES], 0.25)
+    clf.calibrate_rejection(X[QUERIES], Y[QUERIES], false_rejection_rate=0.25)
+    assert clf.reject_below == expected
+    assert (clf.predict(X[QUERIES]) == -1).mean() <= 0.25
+
+
+def test__false_rejection_rate__of_classes_of_one_example_needs_fresh_ones(clf):
+    one = np.unique(Y[ENROLLED], return_index=True)[1]
+    alone = clone(clf)
+    alone.fit(X[ENROLLED][one], Y[ENROLLED][one])
+    with pytest.raises(ValueError, match="two or more of a class: the only example"):
+        alone.calibrate_rejection(X[ENROLLED][one], Y[ENROLLED][one], false_rejection_rate=0.2)
+    alone.calibrate_rejection(X[QUERIES], Y[QUERIES], false_rejection_rate=0.2)
+
+
+def test__false_rejection_rate__duplicates_are_left_out_one_by_one():
+    X_twice = np.repeat(X[ENROLLED], 2, axis=0)
+    y_twice = np.repeat(Y[ENROLLED], 2)
+    for name in ("matching", "siamese"):
+        clf = clone(CLASSIFIERS[name]).fit(X_twice, y_twice)
+        clf.calibrate_rejection(X_twice, y_twice, false_rejection_rate=0.1)
+        assert clf.reject_below == pytest.approx(0, abs=1e-6)  # the twin is at distance 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"y": None}, "y must hold classes that are enrolled, .* got y=None"),
+        ({"y": Y}, "y must hold classes that are enrolled, .* got others among them"),
+        ({"false_accept_rate": 0.1}, "cannot both be given"),
+        ({"false_rejection_rate": 1}, "'false_rejection_rate' parameter"),
+        ({"false_rejection_rate": "few"}, "'false_rejection_rate' parameter"),
+    ],
+)
+def test__false_rejection_rate__bad_arguments_are_named(clf, arguments, message):
+    given = {"y": Y % N_CLASSES, "false_rejection_rate": 0.1, **arguments}
+    with pytest.raises(ValueError, match=message):
+        clf.calibrate_rejection(X, **given)
+    assert clf.reject_below is None
 
 
 @pytest.mark.parametrize("name", DISTANCES)

@@ -82,7 +82,7 @@ def test__strangers__the_threshold_is_the_least_strict_that_holds(n, seed, rate,
 def test__ten_photographs_of_one_stranger_count_as_one():
     rng = np.random.default_rng(0)
     scores, people = rng.normal(size=190), np.repeat(np.arange(19), 10)
-    with pytest.warns(UserWarning, match=r"cannot be told from 19 strangers: needs 99"):
+    with pytest.warns(UserWarning, match=r"cannot be told from 19 strangers: it takes 99"):
         false_accept_threshold(scores, people, 0.01, residents=False)
     threshold = false_accept_threshold(scores, people, 0.1, residents=False)
     shares = (scores >= threshold).reshape(19, 10).mean(axis=1)
@@ -90,7 +90,8 @@ def test__ten_photographs_of_one_stranger_count_as_one():
 
 
 @pytest.mark.parametrize(
-    ("n", "rate", "needed"), [(9, 0.1, "needs 19"), (38, 0.05, "needs 39"), (50, 0, "no number")]
+    ("n", "rate", "needed"),
+    [(9, 0.1, "it takes 19"), (38, 0.05, "it takes 39"), (50, 0, "no number")],
 )
 def test__too_few_residents__reject_every_query_and_say_how_many_are_needed(n, rate, needed):
     scores = np.linspace(-3, 0, n, dtype=np.float32)
@@ -107,7 +108,8 @@ def test__just_enough_residents__the_threshold_is_above_all_of_them(n, rate):
 
 
 @pytest.mark.parametrize(
-    ("n", "rate", "needed"), [(8, 0.1, "needs 9"), (98, 0.01, "needs 99"), (5, 0, "no number")]
+    ("n", "rate", "needed"),
+    [(8, 0.1, "it takes 9"), (98, 0.01, "it takes 99"), (5, 0, "no number")],
 )
 def test__too_few_strangers__the_threshold_is_above_all_of_them(n, rate, needed):
     scores = np.linspace(-3, 0, n)
@@ -138,6 +140,6 @@ def test__false_rejections__each_person_weighs_the_same():
 
 
 def test__too_few_examples__the_threshold_is_their_lowest_score():
-    with pytest.warns(UserWarning, match=r"false_rejection_rate=0.1 .* from 8 .*: needs 9"):
+    with pytest.warns(UserWarning, match=r"false_rejection_rate=0.1 .* from 8 .*: it takes 9"):
         threshold = false_rejection_threshold(np.arange(8.0), np.arange(8) // 2, 0.1)
     assert threshold == 0
