@@ -30,7 +30,8 @@ from sk_fewshot.classifiers._encoder import (
 )
 from sk_fewshot.classifiers._scoring import State, class_scores, enrolled_state, rounded
 from sk_fewshot.gallery import Gallery
-from sk_fewshot.gallery._labels import unknown_label
+from sk_fewshot.gallery._gallery import MemoryGallery
+from sk_fewshot.gallery._labels import merge, unknown_label
 from sk_fewshot.heads._head import Head
 
 
@@ -48,7 +49,7 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
         "random_state": ["random_state"],
     }
     _default_encoder: ClassVar[type[BaseEstimator]]
-    _gallery_kind: ClassVar[type[Gallery]]
+    _gallery_kind: ClassVar[type[MemoryGallery]]
 
     encoder_: BaseEstimator | str
     head_: Any
@@ -64,7 +65,7 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
         self.random_state = random_state
 
     @abstractmethod
-    def _make_head(self, gallery: Gallery) -> Head:
+    def _make_head(self, gallery: MemoryGallery) -> Head:
         """The head for the fitted `encoder_`; one that learns learns from this gallery."""
 
     def _learns_head(self, encoder) -> bool:
@@ -106,15 +107,7 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
         ValueError
             If X, y or ids are not of these shapes, or ids has a key twice.
         """
-        resolve_device(self.device)
-        with all_or_nothing(self) as fitted:
-            fitted.encoder_ = fitted_encoder(
-                fitted, lambda fresh: fresh.fit(encoder_input(fresh, X), y), self.random_state
-            )
-            embeddings, y = fitted._embed_labelled(X, y, reset=True)
-            gallery = self._gallery_kind.of(embeddings, y, ids)
-            fitted.head_ = fitted._make_head(gallery)
-            fitted._keep(gallery)
+        self._meet(X, y, ids, joins=False)
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -148,10 +141,13 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
         """
         if classes is not None and (unexpected := np.setdiff1d(y, classes)).size:
             raise ValueError(f"y has labels that are not in classes={classes!r}: {unexpected}.")
-        if not hasattr(self, "classes_"):
-            return self.fit(X, y, ids)
+        if not hasattr(self, "gallery_"):
+            self._meet(X, y, ids, joins=True)
+            return self
         with all_or_nothing(self) as fitted:
             embeddings, y = fitted._embed_labelled(X, y, reset=False)
+            if self.reject_below is not None:
+                unknown_label(self.unknown_label, merge(self.classes_, np.unique(y))[0])
             fitted._keep(fitted.gallery_.enrolled(embeddings, y, ids))
         return self
 
@@ -231,12 +227,10 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
         """
         check_is_fitted(self)
         embeddings = self._embed(X, reset=False)
-        predicted = self.classes_[self._best_classes(embeddings)]
         if self.reject_below is None:
-            return predicted
+            return self._best_labels(embeddings)
         return _open_set.with_unknown(
-            predicted,
-            self._best_scores(embeddings),
+            *self._best(embeddings),
             self.reject_below,
             unknown_label(self.unknown_label, self.classes_),
         )
@@ -276,11 +270,16 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
         check_is_fitted(self)
         embeddings = self._embed(X, reset=False)
         scores = rounded(self._score_embeddings(embeddings), embeddings.dtype)
-        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
+        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
 
-    def _best_classes(self, embeddings: NDArray) -> NDArray[np.intp]:
-        """Indices (n_queries,) into `classes_`."""
-        return self._score_embeddings(embeddings).argmax(axis=1)
+    def _best_labels(self, embeddings: NDArray) -> NDArray:
+        """The classes (n_queries,) of the highest scores."""
+        best = self._score_embeddings(embeddings).argmax(axis=1)
+        return self.classes_[best]
+
+    def _best(self, embeddings: NDArray) -> tuple[NDArray, NDArray]:
+        """As `_best_labels` and `_best_scores`, of one moment."""
+        return self._best_labels(embeddings), self._best_scores(embeddings)
 
     def _best_scores(self, embeddings: NDArray) -> NDArray:
         """How alike queries are to what they are most alike, (n_queries,), in absolute terms."""
@@ -290,14 +289,41 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
     _best_scores_without_example = _left_out.without_example
 
     def _score_embeddings(self, embeddings: NDArray) -> NDArray:
+        self._read_gallery()
         device = resolve_device(self.device)
         return class_scores(self.head_, self._state, embeddings, device=device)
+
+    def _meet(self, X, y, ids, *, joins: bool) -> None:
+        """Fit the encoder and the head, and enrol the first examples.
+
+        `joins`: beside those in a gallery that is there already, if any.
+        """
+        resolve_device(self.device)
+        with all_or_nothing(self) as fitted:
+            fitted.encoder_ = fitted_encoder(
+                fitted, lambda fresh: fresh.fit(encoder_input(fresh, X), y), self.random_state
+            )
+            embeddings, y = fitted._embed_labelled(X, y, reset=True)
+            gallery = self._gallery_kind.of(embeddings, y, ids)
+            fitted.head_ = fitted._make_head(gallery)
+            fitted._keep(gallery)
+            fitted._store(embeddings, y, ids, joins=joins)
+
+    def _store(self, embeddings: NDArray, y: NDArray, ids: Any, *, joins: bool) -> None:
+        """Move the first examples to where the gallery is kept, as the last step of `fit`."""
 
     def _keep(self, gallery: Gallery) -> None:
         """Take over a gallery, and what the head makes of it."""
         self.gallery_ = gallery
-        self._check_settings()
-        self._state = enrolled_state(self.head_, gallery, resolve_device(self.device))
+        if isinstance(gallery, MemoryGallery):
+            self._check_settings()
+            self._state = enrolled_state(self.head_, gallery, resolve_device(self.device))
+
+    def _read_gallery(self) -> None:
+        """Take the gallery into memory, as it is at this moment; for a snapshot that is read."""
+        in_memory = self.gallery_.in_memory()
+        if in_memory is not self.gallery_:
+            self._keep(in_memory)
 
     def _check_settings(self) -> None:
         """Check parameters against the classes and the head."""

@@ -65,7 +65,7 @@ def _warn_if_fitted(encoder: BaseEstimator) -> None:
         f"The encoder {type(encoder).__name__} is already fitted; a clone of it will be fitted "
         "again on the support set. Pass encoder=FrozenEstimator(encoder) to use it as it is.",
         UserWarning,
-        stacklevel=5,
+        stacklevel=6,
     )
 
 

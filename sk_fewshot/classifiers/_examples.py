@@ -10,17 +10,17 @@ from sk_fewshot.gallery import Examples
 
 def support_embeddings(self) -> NDArray:
     """All support examples, embedded, sorted by class, (n_support, embedding_dim)."""
-    return self.gallery_.rows
+    return self.gallery_.in_memory().rows
 
 
 def support_codes(self) -> NDArray[np.intp]:
     """Their classes, as indices into `classes_`, (n_support,)."""
-    return self.gallery_.codes
+    return self.gallery_.in_memory().codes
 
 
 def support_ids(self) -> NDArray:
     """Their keys, (n_support,)."""
-    return self.gallery_.ids
+    return self.gallery_.in_memory().ids
 
 
 def check_two_examples_per_class(gallery: Examples, classifier: str, transformer: str) -> None:

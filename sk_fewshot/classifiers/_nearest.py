@@ -5,7 +5,6 @@ from __future__ import annotations
 from numbers import Integral, Real
 from typing import ClassVar
 
-import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -16,7 +15,7 @@ from sk_fewshot.classifiers import _left_out
 from sk_fewshot.classifiers._base import BaseFewShotClassifier
 from sk_fewshot.distances import METRICS
 from sk_fewshot.gallery._approximate import check_index
-from sk_fewshot.gallery._gallery import LARGE
+from sk_fewshot.gallery._gallery import Neighbors
 from sk_fewshot.heads._metric import MetricHead
 
 
@@ -85,44 +84,43 @@ class NearestClassifier(BaseFewShotClassifier):
             If it is not between 1 and the number of embeddings.
         """
         check_is_fitted(self)
-        distances, rows = self._nearest(self._embed(X, reset=False), n_neighbors)
-        ids = self.gallery_.keys[rows]
-        return (distances, ids) if return_distance else ids
+        found = self._neighbors(self._embed(X, reset=False), n_neighbors)
+        return (found.distances, found.keys) if return_distance else found.keys
 
-    def _nearest(self, embeddings: NDArray, n_neighbors: int) -> tuple[NDArray, NDArray[np.intp]]:
-        """Distances and indices of rows, both (n_queries, n_neighbors)."""
+    def _neighbors(self, embeddings: NDArray, n_neighbors: int) -> Neighbors:
+        """The nearest rows of the gallery."""
         if not isinstance(n_neighbors, Integral):
             raise TypeError(
                 f"n_neighbors does not take {type(n_neighbors)} value, enter integer value"
             )
-        n_rows = len(self.gallery_.rows)
-        if not 1 <= n_neighbors <= n_rows:
-            raise ValueError(
-                f"Expected 1 <= n_neighbors <= {n_rows}, the number of embeddings enrolled, "
-                f"but n_neighbors = {n_neighbors}."
-            )
         device = resolve_device(self.device)
         self.head_.to(device)
-        return self.gallery_.nearest(
+        return self.gallery_.neighbors(
             embeddings,
             n_neighbors,
             self.head_.distance,
             device=device,
-            approximate=self.index is not None,
+            approximate=self.index == "faiss",
         )
 
-    def _best_classes(self, embeddings):
-        if self.head_.nearest_decides and len(self.gallery_.rows) >= LARGE:
-            return self.gallery_.codes[self._nearest(embeddings, 1)[1][:, 0]]
-        return super()._best_classes(embeddings)
+    def _best_labels(self, embeddings):
+        if self.head_.nearest_decides and self.gallery_.is_large:
+            return self._neighbors(embeddings, 1).labels[:, 0]
+        return super()._best_labels(embeddings)
+
+    def _best(self, embeddings):
+        if self.head_.nearest_decides and self.gallery_.is_large:
+            found = self._neighbors(embeddings, 1)
+            return found.labels[:, 0], -found.distances[:, 0]
+        return super()._best(embeddings)
 
     def _best_scores(self, embeddings):
-        return -self._nearest(embeddings, 1)[0][:, 0]
+        return -self._neighbors(embeddings, 1).distances[:, 0]
 
     _best_scores_without_class = _left_out.without_class_by_neighbors
     _best_scores_without_example = _left_out.without_example_by_neighbors
 
     def _check_settings(self):
         super()._check_settings()
-        if self.index is not None:
+        if self.index == "faiss":
             check_index(self.head_.distance)

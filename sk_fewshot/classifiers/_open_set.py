@@ -155,6 +155,8 @@ def _people(classifier: Any, embeddings: NDArray, y: Any) -> tuple[NDArray, NDAr
     y = column_or_1d(as_labels(y), warn=True)
     assert_all_finite(y, input_name="y")
     check_consistent_length(embeddings, y)
+    classifier = snapshot(classifier)
+    classifier._read_gallery()
     check_kind(y, classifier.classes_)
     classes, people = in_one_dtype(classifier.classes_, y)
     places = np.minimum(np.searchsorted(classes, people), len(classes) - 1)

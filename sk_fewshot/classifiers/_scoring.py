@@ -12,7 +12,8 @@ from torch import Tensor
 from sk_fewshot._utils.chunks import apply_in_chunks
 from sk_fewshot._utils.device import on_device, torch_dtype
 from sk_fewshot._utils.precision import exact_products, in_steps_of
-from sk_fewshot.gallery import ClassMeans, Gallery
+from sk_fewshot.gallery import ClassMeans
+from sk_fewshot.gallery._gallery import MemoryGallery
 from sk_fewshot.heads._head import Head
 from sk_fewshot.heads._metric import MetricHead
 
@@ -22,7 +23,7 @@ _ACCURACY = 1e-5  # of a distance
 State = NDArray | tuple[NDArray, ...]
 
 
-def enrolled_state(head: Head, gallery: Gallery, device: torch.device) -> State:
+def enrolled_state(head: Head, gallery: MemoryGallery, device: torch.device) -> State:
     """Return what a head compares queries with: the means of a gallery, or what it makes of it.
 
     Arrays of the gallery stay the same objects.

@@ -147,6 +147,7 @@ class MatchingClassifier(NearestClassifier):
         context = self.head_.context
         if context is None:
             return super()._best_scores(embeddings)
+        self._read_gallery()
         device = resolve_device(self.device)
         support = on_device(self._state[0], device)
 

@@ -134,12 +134,12 @@ class PrototypicalClassifier(NearestClassifier):
     @property
     def prototypes_(self) -> NDArray:
         """Mean support embedding of each class, (n_classes, d)."""
-        return self.gallery_.rows
+        return self.gallery_.in_memory().rows
 
     @property
     def class_counts_(self) -> NDArray[np.intp]:
         """Support examples of each class, (n_classes,)."""
-        return self.gallery_.counts
+        return self.gallery_.in_memory().counts
 
     def _make_head(self, gallery):
         learned = learned_head(self.encoder_)
@@ -180,11 +180,12 @@ class PrototypicalClassifier(NearestClassifier):
         """
         check_is_fitted(self)
         embeddings = self._embed(X, reset=False)
-        distances, rows = self._nearest(embeddings, k)
+        self._read_gallery()
+        found = self._neighbors(embeddings, k)
         device = resolve_device(self.device)
         tensors = on_device(embeddings, device).double(), on_device(self.prototypes_, device)
         with torch.inference_mode():
             log_total = log_sum_exp(*tensors, self.head_.similarity).cpu().numpy()
         temperature = float(self.head_.log_temperature.detach().exp())
-        logarithms = np.minimum(-distances / temperature - log_total[:, None], 0)
-        return self.classes_[rows], np.exp(logarithms).astype(embeddings.dtype)
+        logarithms = np.minimum(-found.distances / temperature - log_total[:, None], 0)
+        return found.labels, np.exp(logarithms).astype(embeddings.dtype)

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import column_or_1d
 
-from sk_fewshot.gallery._gallery import Gallery, check_lengths
+from sk_fewshot.gallery._gallery import MemoryGallery, check_lengths
 from sk_fewshot.gallery._growth import is_mapped
 from sk_fewshot.gallery._labels import index_of, kind_of, merge
 
 
 @dataclass(frozen=True, eq=False)
-class Examples(Gallery):
+class Examples(MemoryGallery):
     """The embeddings of all support examples.
 
     They are sorted by class, then by their bytes, so that everything computed from them is bitwise

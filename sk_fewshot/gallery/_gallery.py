@@ -1,8 +1,9 @@
-"""What all galleries in memory share: classes, rows, the search over the rows."""
+"""What a classifier asks of a gallery, and what all galleries in memory share."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -17,8 +18,99 @@ from sk_fewshot.gallery._search import nearest
 LARGE = 1024  # rows, from which on an index is used where there is one
 
 
+@dataclass(frozen=True, eq=False)
+class Neighbors:
+    """The nearest rows of a gallery to each query, the nearest first.
+
+    Parameters
+    ----------
+    distances : ndarray of shape (n_queries, k)
+    labels : ndarray of shape (n_queries, k)
+        Their classes.
+    keys : ndarray of shape (n_queries, k)
+        What `kneighbors` returns for them: ids of examples, or indices of classes.
+    """
+
+    distances: NDArray
+    labels: NDArray
+    keys: NDArray
+
+
 class Gallery(ABC):
-    """Enrolled embeddings and their classes. Nothing changes it: enrolment returns another.
+    """What a classifier asks of a gallery, wherever it is kept.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (n_classes,)
+        Sorted, each once.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from sk_fewshot.gallery import ClassMeans
+    >>> gallery = ClassMeans.of(np.eye(3), np.array([4, 5, 6]))
+    >>> gallery.neighbors(np.eye(3)[:1], 1, "euclidean", device=torch.device("cpu")).labels
+    array([[4]])
+    """
+
+    classes: Any
+
+    @property
+    @abstractmethod
+    def is_large(self) -> bool:
+        """Whether a search finds the nearest row sooner than the scores of all classes do."""
+
+    @abstractmethod
+    def in_memory(self) -> MemoryGallery:
+        """Return all of it, as it is at this moment, in memory."""
+
+    @abstractmethod
+    def enrolled(self, embeddings: NDArray, y: NDArray, ids: ArrayLike | None = None) -> Self:
+        """Return a gallery with further embeddings (n, d) of the classes y (n,)."""
+
+    @abstractmethod
+    def without_class(self, label: Any) -> Self:
+        """Return a gallery without a class."""
+
+    @abstractmethod
+    def without(self, ids: ArrayLike) -> Self:
+        """Return a gallery without the examples of these ids."""
+
+    @abstractmethod
+    def neighbors(
+        self,
+        queries: NDArray,
+        k: int,
+        metric: Metric,
+        *,
+        device: torch.device,
+        approximate: bool = False,
+    ) -> Neighbors:
+        """Find the k nearest rows to each query.
+
+        Of rows at equal distances the first class comes first, then the one that was enrolled
+        first.
+
+        Parameters
+        ----------
+        queries : ndarray of shape (n_queries, d)
+        k : int
+        metric : str or callable
+        device : torch.device
+            Where distances are computed.
+        approximate : bool, default=False
+            Search a large gallery by FAISS.
+
+        Raises
+        ------
+        ValueError
+            If k is not between 1 and the number of rows.
+        """
+
+
+class MemoryGallery(Gallery):
+    """Embeddings and their classes in memory. Nothing changes it: enrolment returns another.
 
     Attributes
     ----------
@@ -32,15 +124,6 @@ class Gallery(ABC):
         What `kneighbors` returns for each row.
     arrival : ndarray of int of shape (n_rows,) or None
         Of rows at equal distances the one with the smallest number comes first; None: the first.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import torch
-    >>> from sk_fewshot.gallery import ClassMeans
-    >>> gallery = ClassMeans.of(np.eye(3), np.array([4, 5, 6]))
-    >>> gallery.nearest(np.eye(3)[:1], 1, "euclidean", device=torch.device("cpu"))
-    (array([[0.]]), array([[0]]))
     """
 
     classes: NDArray
@@ -58,17 +141,22 @@ class Gallery(ABC):
     def of(cls, embeddings: NDArray, y: NDArray, ids: ArrayLike | None = None) -> Self:
         """Return a gallery of support embeddings (n, d) of the classes y (n,)."""
 
-    @abstractmethod
-    def enrolled(self, embeddings: NDArray, y: NDArray, ids: ArrayLike | None = None) -> Self:
-        """Return a gallery with further embeddings (n, d) of the classes y (n,)."""
+    @property
+    def is_large(self) -> bool:
+        """Whether there are so many rows that a search pays."""
+        return len(self.rows) >= LARGE
 
-    @abstractmethod
-    def without_class(self, label: Any) -> Self:
-        """Return a gallery without a class."""
+    def in_memory(self) -> Self:
+        """Return itself."""
+        return self
 
-    @abstractmethod
-    def without(self, ids: ArrayLike) -> Self:
-        """Return a gallery without the examples of these ids."""
+    def neighbors(self, queries, k, metric, *, device, approximate=False) -> Neighbors:
+        """Find the k nearest rows to each query, as :class:`Gallery` says."""
+        check_n_neighbors(k, len(self.rows))
+        distances, positions = self.nearest(
+            queries, k, metric, device=device, approximate=approximate
+        )
+        return Neighbors(distances, self.classes[self.codes[positions]], self.keys[positions])
 
     def nearest(
         self,
@@ -125,7 +213,22 @@ class Gallery(ABC):
         return distances.astype(dtype, copy=False), positions
 
 
-def check_lengths(gallery: Gallery, **parts: NDArray) -> None:
+def check_n_neighbors(k: int, n_rows: int) -> None:
+    """Check that a gallery has as many rows as are asked for.
+
+    Raises
+    ------
+    ValueError
+        If it has not.
+    """
+    if not 1 <= k <= n_rows:
+        raise ValueError(
+            f"Expected 1 <= n_neighbors <= {n_rows}, the number of embeddings enrolled, "
+            f"but n_neighbors = {k}."
+        )
+
+
+def check_lengths(gallery: MemoryGallery, **parts: NDArray) -> None:
     """Check that a gallery's parts fit one another.
 
     Raises

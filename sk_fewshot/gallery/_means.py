@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
-from sk_fewshot.gallery._gallery import Gallery, check_lengths
+from sk_fewshot.gallery._gallery import MemoryGallery, check_lengths
 from sk_fewshot.gallery._growth import is_mapped, updated_rows
 from sk_fewshot.gallery._labels import index_of, merge
 
 
 @dataclass(frozen=True, eq=False)
-class ClassMeans(Gallery):
+class ClassMeans(MemoryGallery):
     """The mean embedding of each class.
 
     Parameters
