@@ -29,5 +29,7 @@ def unit(x: Tensor) -> Tensor:
 
 def root(x: Tensor) -> Tensor:
     """Square root with gradient 0, instead of infinity, at 0."""
+    if not x.requires_grad:
+        return x.clamp(min=0).sqrt()
     zero = x <= 0
     return torch.where(zero, 0, torch.where(zero, 1, x).sqrt())

@@ -84,9 +84,12 @@ class MetricHead(Head):
 
         In float32 at least, like all that follows from them.
         """
-        with full_precision(x) as x_full, full_precision(y) as y_full:
-            dtype = torch.promote_types(x_full.dtype, y_full.dtype)
-            distances = pairwise_distances(x_full.to(dtype), y_full.to(dtype), self.metric)
+        if x.dtype == y.dtype and x.dtype.itemsize >= 4 and not torch.is_autocast_enabled(x.device.type):
+            distances = pairwise_distances(x, y, self.metric)
+        else:
+            with full_precision(x) as x_full, full_precision(y) as y_full:
+                dtype = torch.promote_types(x_full.dtype, y_full.dtype)
+                distances = pairwise_distances(x_full.to(dtype), y_full.to(dtype), self.metric)
         return distances / -self.log_temperature.exp().to(distances.dtype)
 
     def similarity_alone(self, x: Tensor, y: Tensor) -> Tensor:
