@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from torch import Tensor
 from torch.nn import functional as F
 
+from sk_fewshot._utils.containers import as_rows
 from sk_fewshot._utils.device import as_tensor
 from sk_fewshot._utils.validation import check_parameters
 
@@ -202,7 +203,7 @@ def normalize_moments(
     >>> np.allclose(small, large, atol=1e-5)
     True
     """
-    X = np.asarray(images)
+    X = np.asarray(as_rows(images, "images"))
     if X.ndim not in (3, 4):
         raise ValueError(
             "images must have shape (n, height, width) or (n, channels, height, width), "
@@ -292,7 +293,7 @@ def symmetries_as_classes(
     """
     if kind not in ("rotations", "dihedral"):
         raise ValueError(f"kind must be 'rotations' or 'dihedral', got {kind!r}.")
-    X = np.asarray(X)
+    X = np.asarray(as_rows(X))
     if X.ndim not in (3, 4) or X.shape[-1] != X.shape[-2]:
         raise ValueError(
             "X must hold square images, shape (n, side, side) or (n, channels, side, side), "

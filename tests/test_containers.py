@@ -34,6 +34,9 @@ from sk_fewshot import (
     episode_score,
 )
 from sk_fewshot._utils.device import as_tensor
+from sk_fewshot.augmentation import normalize_moments, symmetries_as_classes
+from sk_fewshot.encoders import encode
+from sk_fewshot.metrics import make_pairs, precision_at_1
 
 ROOT = Path(sk_fewshot.__file__).parent
 RNG = np.random.default_rng(0)
@@ -161,7 +164,7 @@ FILES = {
     "memory map": lambda X, path: memory_map(X, path),
     "reversed memory map": lambda X, path: memory_map(X[::-1], path)[::-1],
     "h5py": lambda X, path: h5py.File(path, "w").create_dataset("X", data=X),
-    "h5py, compressed": lambda X, path: h5py.File(path, "w").create_dataset(
+    "h5py of float16, compressed": lambda X, path: h5py.File(path, "w").create_dataset(
         "X", data=X.astype(np.float16), chunks=(5, *X.shape[1:]), compression="gzip"
     ),
     "zarr": lambda X, path: zarr.create_array(path, data=X),
@@ -227,6 +230,37 @@ TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}  # float64 is compared in float64
 def test_same_numbers_same_result(container, call, held):
     Z = held(container, X)
     np.testing.assert_allclose(call(Z), call(X), **TOLERANCE)
+
+
+FUNCTIONS = {
+    "precision_at_1": lambda Z: precision_at_1(Z, Y),
+    "X_reference": lambda Z: precision_at_1(X, Y, X_reference=Z, y_reference=Y),
+    "make_pairs": lambda Z: np.asarray(make_pairs(Z, Y)[0], dtype=np.float64),
+    "encode": lambda Z: encode(ENCODER.module_, Z),
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("container", [*ARRAYS, *TABLES, *FILES])
+def test_functions_take_every_container_too(container, function, held):
+    call = FUNCTIONS[function]
+    np.testing.assert_allclose(call(held(container, X)), call(X), **TOLERANCE)
+
+
+@pytest.mark.parametrize("container", [*ARRAYS, *FILES])
+def test_images_are_changed_in_every_container(container, held):
+    square = np.ascontiguousarray(IMAGES[..., :8])
+    Z = held(container, square)
+    np.testing.assert_allclose(normalize_moments(Z), normalize_moments(square), **TOLERANCE)
+    turned, expected = (symmetries_as_classes(given, Y)[0] for given in (Z, square))
+    np.testing.assert_array_equal(turned, expected)
+
+
+def test_errors_name_the_argument():
+    with pytest.raises(TypeError, match="X_reference must hold numbers, got text"):
+        precision_at_1(X, Y, X_reference=np.full((N, D), "a"), y_reference=Y)
+    with pytest.raises(TypeError, match="images must hold numbers, got dates"):
+        normalize_moments(np.zeros((2, 8, 8), "M8[s]"))
 
 
 @pytest.mark.parametrize("container", [*ARRAYS, *FILES])
@@ -542,7 +576,8 @@ ON_SIX = {
         MatchingClassifier("passthrough", metric="manhattan").fit(Z, SIX).decision_function(Z)
     ),
 }
-NARROW = re.compile("16|polars arrays|Arrow|several types|sparse")  # less than float64
+# What holds less than float64.
+NARROW = re.compile("16|lists of tensors|polars arrays|Arrow|several types|sparse")
 
 
 @st.composite

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from datetime import date, time, timedelta
@@ -29,7 +30,7 @@ class NotNumbersError(TypeError):
     """X holds text or other objects, which an encoder may take, but no network as they are."""
 
 
-def as_rows(X: Any) -> NDArray | Rows:
+def as_rows(X: Any, name: str = "X") -> NDArray | Rows:
     """Return examples as numbers, with their own type and without a copy where there is an array.
 
     Parameters
@@ -37,6 +38,8 @@ def as_rows(X: Any) -> NDArray | Rows:
     X : array-like
         Arrays, memory maps, nested lists, tensors, lists of either, pandas, polars and pyarrow
         tables, arrays in files.
+    name : str, default="X"
+        What errors call it.
 
     Returns
     -------
@@ -50,6 +53,24 @@ def as_rows(X: Any) -> NDArray | Rows:
         If X holds something else, a NotNumbersError where that may be raw examples, or examples of
         different shapes.
     """
+    try:
+        return _as_rows(X)
+    except (TypeError, ValueError) as error:
+        if name == "X":
+            raise
+        raise type(error)(re.sub(r"\bX\b", name, str(error))) from error
+
+
+def as_array(X: Any) -> Any:
+    """Return tensors, and sequences that hold some, as an array, and anything else as it is."""
+    if isinstance(X, Tensor):
+        return np.asarray(_of_tensor(X))
+    if isinstance(X, list | tuple) and _holds_tensors(X):
+        return _of_sequence(X)
+    return X
+
+
+def _as_rows(X: Any) -> NDArray | Rows:
     if issparse(X) or (isinstance(X, Tensor) and X.layout != torch.strided):
         raise TypeError(
             "Sparse data was passed for X, but dense data is required. Use X.toarray(), or "
@@ -67,15 +88,6 @@ def as_rows(X: Any) -> NDArray | Rows:
     if rows.dtype.kind not in _NUMBERS:
         _refuse(rows)
     return rows
-
-
-def as_array(X: Any) -> Any:
-    """Return tensors, and sequences that hold some, as an array, and anything else as it is."""
-    if isinstance(X, Tensor):
-        return np.asarray(_of_tensor(X))
-    if isinstance(X, list | tuple) and _holds_tensors(X):
-        return _of_sequence(X)
-    return X
 
 
 def _of_tensor(X: Tensor) -> NDArray | Rows:

@@ -6,11 +6,12 @@ from numbers import Integral
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from torch import Tensor, nn
 
 from sk_fewshot._utils.chunks import apply_in_chunks
+from sk_fewshot._utils.containers import as_rows
 from sk_fewshot._utils.device import resolve_device
 from sk_fewshot._utils.rows import Rows, pieces
 
@@ -19,7 +20,7 @@ __all__ = ["encode"]
 
 def encode(
     module: nn.Module,
-    X: NDArray | Rows,
+    X: ArrayLike | Rows,
     *,
     device: str | torch.device = "cpu",
     chunk_size: int | None = None,
@@ -34,8 +35,8 @@ def encode(
     module : nn.Module
         In eval mode and on ``device``. Takes a float32 tensor (chunk_size, ...) and returns one
         embedding for each row.
-    X : ndarray of shape (n, ...)
-        Numbers of any type; cast to float32 one chunk at a time.
+    X : array-like of shape (n, ...)
+        Numbers of any type; cast to float32 one chunk at a time. Arrays in files are read so too.
     device : str or torch.device, default="cpu"
         Where the module is.
     chunk_size : int or None, default=None
@@ -72,6 +73,7 @@ def encode(
         caller_name="encode",
     )
     device = resolve_device(device)
+    X = as_rows(X)
     if chunk_size is None:
         chunk_size = (16 if X.ndim > 2 else 256) if device.type == "cpu" else 1024
 

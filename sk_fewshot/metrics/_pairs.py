@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from numbers import Integral, Number
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.utils import check_array, check_consistent_length, check_random_sta
 from sklearn.utils._param_validation import Interval, validate_params
 from sklearn.utils.random import sample_without_replacement
 
+from sk_fewshot._utils.containers import NotNumbersError, as_rows
 from sk_fewshot._utils.pairs import ExamplePairs
 from sk_fewshot.metrics._labels import as_labels, is_missing
 
@@ -101,6 +103,8 @@ def _check_examples(X: ArrayLike) -> NDArray:
     ValueError
         If there are fewer than two, some are missing or not finite, or numbers are one-dimensional.
     """
+    with suppress(NotNumbersError):  # text and other objects
+        X = np.asarray(as_rows(X))
     rows = np.asarray(X)
     raw = (
         rows.ndim == 1 and rows.dtype.kind in "OU" and not any(isinstance(x, Number) for x in rows)

@@ -17,6 +17,7 @@ from sklearn.utils import check_array, check_consistent_length, gen_batches
 from sklearn.utils._chunking import get_chunk_n_rows
 from torch import Tensor
 
+from sk_fewshot._utils.containers import as_rows
 from sk_fewshot._utils.device import as_tensor
 from sk_fewshot.distances import Metric, pairwise_distances
 from sk_fewshot.gallery._inner_products import InnerProducts
@@ -82,6 +83,8 @@ class Retrieval:
                 "X and X_reference must have the same number of columns, got "
                 f"{queries.shape[1]} and {reference.shape[1]}."
             )
+        dtype = np.result_type(queries, reference)
+        queries, reference = (array.astype(dtype, copy=False) for array in (queries, reference))
         if alone and cameras_reference is not None:
             raise ValueError("cameras_reference must be None without X_reference.")
         if not alone and (cameras is None) != (cameras_reference is None):
@@ -220,7 +223,10 @@ def _smallest(distances: Tensor, among: Tensor, k: int) -> Tensor:
 
 
 def _check_labelled(X: ArrayLike, y: ArrayLike, suffix: str = "") -> tuple[NDArray, NDArray]:
-    embeddings = check_array(X, dtype=[np.float64, np.float32], input_name=f"X{suffix}")
+    name = f"X{suffix}"
+    embeddings = check_array(
+        np.asarray(as_rows(X, name)), dtype=[np.float64, np.float32], input_name=name
+    )
     labels = as_labels(y, f"y{suffix}")
     check_consistent_length(embeddings, labels)
     return embeddings, labels

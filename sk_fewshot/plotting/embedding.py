@@ -10,6 +10,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
+from sk_fewshot._utils.containers import as_rows
 from sk_fewshot.classifiers._base import BaseFewShotClassifier
 from sk_fewshot.classifiers._encoder import encode_examples
 from sk_fewshot.plotting._axes import axes_for
@@ -159,7 +160,7 @@ class EmbeddingDisplay:
             If there are fewer than two embeddings or dimensions, or lengths differ.
         """
         embeddings = check_array(
-            embeddings,
+            np.asarray(as_rows(embeddings, "embeddings")),
             dtype=[np.float64, np.float32],
             ensure_min_samples=2,
             ensure_min_features=2,
