@@ -31,6 +31,10 @@ def as_labels(y: ArrayLike, name: str) -> NDArray:
         and others are not.
     """
     labels = np.asarray(y.to_numpy() if hasattr(y, "to_numpy") else y)
+    if labels.dtype.kind == "f" and not hasattr(y, "dtype"):
+        listed = np.array(y, dtype=object)
+        if all(isinstance(label, int | np.integer) for label in listed.flat):
+            labels = listed  # below 0 and from 2**63 on, which numpy makes floats of
     if labels.dtype == object:
         for i, label in enumerate(labels.flat):
             if is_missing(label):
