@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from sk_fewshot._utils.labels import as_labels
-from sk_fewshot._utils.state import all_or_nothing, of_one_moment
+from sk_fewshot._utils.state import all_or_nothing, of_one_moment, snapshot
 from sk_fewshot._utils.validation import check_parameters
 from sk_fewshot.classifiers._rejection import (
     false_accept_threshold,
