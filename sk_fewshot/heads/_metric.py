@@ -84,7 +84,8 @@ class MetricHead(Head):
 
         In float32 at least, like all that follows from them.
         """
-        if x.dtype == y.dtype and x.dtype.itemsize >= 4 and not torch.is_autocast_enabled(x.device.type):
+        wide = x.dtype == y.dtype and x.dtype.itemsize >= 4
+        if wide and not torch.is_autocast_enabled(x.device.type):
             distances = pairwise_distances(x, y, self.metric)
         else:
             with full_precision(x) as x_full, full_precision(y) as y_full:
