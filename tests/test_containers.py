@@ -506,6 +506,18 @@ def test_channels_last_is_refused_with_the_line_that_mends_it(channels):
         PrototypicalTransformer(**TINY).fit(images, Y)
 
 
+@pytest.mark.parametrize("encoder", ["passthrough", None, FrozenEstimator(OF_IMAGES)])
+def test_pairs_of_channels_last_are_refused_with_the_line_that_mends_it(encoder):
+    pairs = np.stack([PHOTOGRAPHS, PHOTOGRAPHS[::-1]], axis=1)
+    says = r"\(12, 2, 8, 9, 3\) looks like images with channels last.*moveaxis\(X, -1, 2\)"
+    with pytest.raises(ValueError, match=says):
+        PairClassifier(encoder).fit(pairs, SAME)
+    if encoder is not None:
+        clf = PairClassifier(encoder).fit(np.moveaxis(pairs, -1, 2), SAME)
+        with pytest.raises(ValueError, match=says):
+            clf.predict(pairs)
+
+
 def test_channels_last_of_what_was_fitted_channels_first_is_refused():
     clf = PrototypicalClassifier("passthrough").fit(IMAGES, Y)
     for call in (OF_IMAGES.transform, clf.predict):

@@ -144,16 +144,7 @@ def _image_shape(
                 f"X must be flat, as in fit, with shape (n, {estimator.n_features_in_}), got shape "
                 f"{shape}; {alone}."
             )
-        if _looks_channels_last(image):
-            meant = (
-                f", or image_shape={image} where there are {image[0]} channels"
-                if hasattr(estimator, "image_shape")
-                else ""
-            )
-            raise ValueError(
-                f"X of shape {shape} looks like images with channels last, but images are (n, C, "
-                f"H, W): pass np.moveaxis(X, -1, 1){meant}."
-            )
+        check_channels(shape, may_say_so=hasattr(estimator, "image_shape"))
     elif any(known not in (-1, side) for known, side in zip(image_shape, image, strict=True)):
         channels_last = (*image_shape[1:], image_shape[0])
         if shape == image_shape:
@@ -166,6 +157,23 @@ def _image_shape(
             hint = ""
         raise ValueError(f"X must hold images of shape {image_shape}, got {image}{hint}.")
     return image
+
+
+def check_channels(shape: tuple[int, ...], *, may_say_so: bool = False) -> None:
+    """Check that images of this shape, (n, ..., C, H, W), do not look like (n, ..., H, W, C).
+
+    Raises
+    ------
+    ValueError
+        If they do. It tells of `image_shape` where that `may_say_so`.
+    """
+    image, axis = shape[-3:], len(shape) - 3
+    if len(shape) > 3 and _looks_channels_last(image):
+        meant = f", or image_shape={image} where there are {image[0]} channels"
+        raise ValueError(
+            f"X of shape {shape} looks like images with channels last, but images are (C, H, W): "
+            f"pass np.moveaxis(X, -1, {axis}){meant if may_say_so else ''}."
+        )
 
 
 def _looks_channels_last(image_shape: tuple[int, ...]) -> bool:

@@ -138,7 +138,7 @@ def encoder_input(encoder: BaseEstimator, X):
 
     Text, rows and DataFrames are the encoder's to judge.
     """
-    if isinstance(_step(encoder, 0), BaseTransformer):
+    if isinstance(first_step(encoder), BaseTransformer):
         return X
     X = np.asarray(X) if isinstance(X, Rows) else as_array(X)
     if n_dimensions(X) <= 2 or _takes_images(encoder):
@@ -241,6 +241,11 @@ def check_comparable(embeddings: _Embeddings) -> _Embeddings:
     return embeddings
 
 
+def first_step(encoder: Any) -> Any:
+    """Return what an encoder starts with, within any freezing and Pipeline."""
+    return _step(encoder, 0)
+
+
 def last_step(encoder: Any) -> Any:
     """Return what an encoder ends in, within any freezing and Pipeline."""
     return _step(encoder, -1)
@@ -255,7 +260,7 @@ def _step(encoder: Any, position: int) -> Any:
 
 def _takes_images(encoder: BaseEstimator) -> bool:
     """Whether an encoder, within any freezing and at the start of a Pipeline, takes images."""
-    first = _step(encoder, 0)
+    first = first_step(encoder)
     if not isinstance(first, BaseEstimator):  # "passthrough" in a Pipeline
         return False
     tags = get_tags(first)

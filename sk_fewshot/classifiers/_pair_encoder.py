@@ -15,21 +15,30 @@ from sklearn.utils.validation import validate_data
 
 from sk_fewshot._training import digest_of_rows
 from sk_fewshot._utils.containers import NotNumbersError, as_rows
+from sk_fewshot._utils.examples import check_channels
 from sk_fewshot._utils.pairs import ExamplePairs, RowsOfPairs
 from sk_fewshot._utils.rows import Rows, SelectedRows, members
-from sk_fewshot.classifiers._encoder import encoder_input, last_step
+from sk_fewshot.classifiers._encoder import encoder_input, first_step, last_step
 from sk_fewshot.transformers import SiameseTransformer
+from sk_fewshot.transformers._base import BaseTransformer
 from sk_fewshot.transformers._siamese_pairs import SiameseTransformerOfPairs
 
 
-def check_pairs(X) -> NDArray | Rows:
+def check_pairs(X, encoder: BaseEstimator | str | None) -> NDArray | Rows:
     """Return X as an array of pairs, or rows of them that are read some at a time.
+
+    Parameters
+    ----------
+    X : array-like
+    encoder : transformer, "passthrough" or None
+        What is to take the examples.
 
     Raises
     ------
     ValueError
         If X does not have shape (n_pairs, 2, ...), with further dimensions unless it holds text or
-        other raw examples, or is empty.
+        other raw examples, or is empty, or if an encoder of ours would take the wrong axis for the
+        channels.
     """
     if isinstance(X, ExamplePairs):
         examples, is_raw = _numbers_or_raw(X.examples)
@@ -44,6 +53,10 @@ def check_pairs(X) -> NDArray | Rows:
         )
     if 0 in pairs.shape:
         raise ValueError(f"X must not be empty, got shape {pairs.shape}.")
+    first = first_step(encoder)
+    ours = first is None or isinstance(first, str | BaseTransformer)
+    if ours and getattr(first, "image_shape", None) is None and pairs.ndim == 5:
+        check_channels(pairs.shape)
     return pairs
 
 

@@ -205,7 +205,7 @@ class PairClassifier(LinksToDocs, ClassifierMixin, BaseEstimator):
         """
         resolve_device(self.device)
         with all_or_nothing(self) as fitted:
-            pairs, y = check_pairs(X), validate_data(fitted, y=y, reset=False)
+            pairs, y = check_pairs(X, self.encoder), validate_data(fitted, y=y, reset=False)
             check_consistent_length(pairs, y)
             fitted.classes_ = np.unique(y)
             if set(fitted.classes_.tolist()) != {0, 1}:
@@ -295,7 +295,7 @@ class PairClassifier(LinksToDocs, ClassifierMixin, BaseEstimator):
         return encoder, unseen
 
     def _distances(self, X, *, reset: bool) -> NDArray[np.float64]:
-        pairs = check_pairs(X)
+        pairs = check_pairs(X, self.encoder_)
         if isinstance(self.encoder_, str):
             image_shape = None if reset else self.image_shape_
             embeddings, self.image_shape_ = check_rows(
