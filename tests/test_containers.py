@@ -30,6 +30,7 @@ from sk_fewshot import (
     PairClassifier,
     PrototypicalClassifier,
     PrototypicalTransformer,
+    RelationClassifier,
     SiameseTransformer,
     episode_score,
 )
@@ -285,6 +286,38 @@ def test_same_pairs_same_result(container, encoder, held):
     expected = clf.fit(PAIRS, SAME).decision_function(PAIRS)
     Z = held(container, PAIRS)
     np.testing.assert_allclose(clf.fit(Z, SAME).decision_function(Z), expected, **TOLERANCE)
+
+
+CLASSIFIERS = [
+    getattr(sk_fewshot, name)
+    for name in sk_fewshot.__all__
+    if name.endswith("Classifier") and name != "PairClassifier"
+]
+METHODS = {
+    "predict": (),
+    "predict_proba": (),
+    "decision_function": (),
+    "score_samples": (),
+    "kneighbors": (2,),
+    "predict_top_k": (2,),
+}
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS, "reversed memory map"])
+@pytest.mark.parametrize("classifier", CLASSIFIERS)
+def test_every_method_takes_every_memory_layout(classifier, layout, held):
+    if classifier is RelationClassifier and layout in FILES:
+        pytest.skip("its comparator is trained in the order of the file")
+    clf, plain = (classifier("passthrough", random_state=0) for _ in range(2))
+    Z = held(layout, X)
+    clf.fit(Z, Y).partial_fit(Z[:4], Y[:4])
+    plain.fit(X, Y).partial_fit(X[:4], Y[:4])
+    for method, arguments in METHODS.items():
+        if hasattr(clf, method):
+            got, expected = (getattr(c, method)(z, *arguments) for c, z in ((clf, Z), (plain, X)))
+            for part, expected_part in zip(np.atleast_2d(got), np.atleast_2d(expected)):
+                np.testing.assert_allclose(part, expected_part, rtol=1e-4, atol=1e-4)
+    clf.calibrate_rejection(Z, false_accept_rate=0.5)
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int8, np.uint16, np.int64, np.uint64, ">i4"])
