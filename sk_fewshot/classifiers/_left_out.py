@@ -13,7 +13,8 @@ from sklearn.utils import gen_batches
 from sk_fewshot._utils.device import as_tensor
 from sk_fewshot._utils.state import snapshot
 from sk_fewshot.distances import paired_distances
-from sk_fewshot.gallery import ClassMeans, Examples, Gallery
+from sk_fewshot.gallery import ClassMeans, Examples
+from sk_fewshot.gallery._gallery import MemoryGallery
 
 if TYPE_CHECKING:
     from sk_fewshot.classifiers._base import BaseFewShotClassifier
@@ -57,8 +58,8 @@ def without_class_by_neighbors(
     scores = _room_for_scores(self, embeddings)
     scores[~few] = without_class(self, embeddings[~few], codes[~few])
     if few.any():
-        distances, rows = self._nearest(embeddings[few], int(n_own[few].max()) + 1)
-        scores[few] = -_first(distances, self.gallery_.codes[rows] != codes[few, None])
+        found = self._neighbors(embeddings[few], int(n_own[few].max()) + 1)
+        scores[few] = -_first(found.distances, found.labels != self.classes_[codes[few, None]])
     return scores
 
 
@@ -90,8 +91,8 @@ def without_example_by_neighbors(
     """`without_example` from the two nearest rows."""
 
     def alone(embeddings: NDArray, rows: NDArray[np.intp]) -> NDArray:
-        distances, found = self._nearest(embeddings, 2)
-        return -_first(distances, found != rows[:, None])
+        found = self._neighbors(embeddings, 2)
+        return -_first(found.distances, found.keys != self.gallery_.keys[rows[:, None]])
 
     return _left_out(self, embeddings, codes, alone)
 
@@ -152,7 +153,7 @@ def _first(values: NDArray, where: NDArray[np.bool_]) -> NDArray:
     return np.take_along_axis(values, where.argmax(axis=1)[:, None], axis=1)[:, 0]
 
 
-def _with_gallery(self: BaseFewShotClassifier, gallery: Gallery) -> BaseFewShotClassifier:
+def _with_gallery(self: BaseFewShotClassifier, gallery: MemoryGallery) -> BaseFewShotClassifier:
     other = snapshot(self)
     other._keep(gallery)
     return other

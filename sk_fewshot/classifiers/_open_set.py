@@ -124,14 +124,16 @@ def calibrate_rejection(self, X, y=None, *, false_accept_rate=None, false_reject
         embeddings = calibrated._embed(X, reset=False)
         if not len(embeddings):
             raise ValueError("X must hold one example or more to calibrate on, got none.")
-        people, codes = _people(calibrated, embeddings, y)
+        reader = snapshot(calibrated)
+        reader._read_gallery()
+        people, codes = _people(reader, embeddings, y)
         if false_rejection_rate is not None:
-            scores, usable = _known_scores(calibrated, embeddings, codes)
+            scores, usable = _known_scores(reader, embeddings, codes)
             threshold = false_rejection_threshold(scores, people[usable], false_rejection_rate)
         else:
             rate = 0.01 if false_accept_rate is None else false_accept_rate
             chosen, residents = _choose_people(people, codes >= 0, rate)
-            scores = _stranger_scores(calibrated, embeddings[chosen], codes[chosen])
+            scores = _stranger_scores(reader, embeddings[chosen], codes[chosen])
             threshold = false_accept_threshold(scores, people[chosen], rate, residents=residents)
         calibrated.reject_below = threshold
     return self
@@ -155,8 +157,6 @@ def _people(classifier: Any, embeddings: NDArray, y: Any) -> tuple[NDArray, NDAr
     y = column_or_1d(as_labels(y), warn=True)
     assert_all_finite(y, input_name="y")
     check_consistent_length(embeddings, y)
-    classifier = snapshot(classifier)
-    classifier._read_gallery()
     check_kind(y, classifier.classes_)
     classes, people = in_one_dtype(classifier.classes_, y)
     places = np.minimum(np.searchsorted(classes, people), len(classes) - 1)
