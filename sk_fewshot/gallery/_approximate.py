@@ -10,14 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sk_fewshot._utils.device import as_tensor, on_device
+from sk_fewshot._utils.device import as_tensor
 from sk_fewshot._utils.precision import in_steps_of
-from sk_fewshot.distances import METRICS, Metric, paired_distances
+from sk_fewshot.distances import METRICS, Metric, paired_distances, unit
 from sk_fewshot.gallery._inner_products import InnerProducts
 
 _QUERIES = 1024  # a block
 _ROWS = 2**16  # cast and added at once
 _LEAST_A_LIST = 39  # rows, or FAISS warns
+_SAMPLE = 1024  # rows that tell centre and scale
 _LARGEST = 1e15  # number, of which 1000 squares can be added in float32
 _ROWS_A_LIST = 64  # that the lists are learned from, in large galleries
 
@@ -26,8 +27,8 @@ class ApproximateIndex:
     """Rows in inverted lists, of which a search visits those nearest to the query.
 
     Of n rows there are 4 sqrt(n) lists, and a search visits half the square root of their number,
-    8 at least. It holds its own copy of the rows, in float32: centred, normalised or scaled, as
-    :class:`InnerProducts` ranks by them.
+    8 at least. It holds its own copy of the rows, in float32: centred and scaled, for the cosine
+    made unit vectors before.
 
     Parameters
     ----------
@@ -42,8 +43,10 @@ class ApproximateIndex:
 
     def __init__(self, rows: NDArray, metric: Metric):
         faiss = load_faiss()
-        self._products = InnerProducts(metric, on_device(rows, torch.device("cpu")))
-        by_products = metric in ("cosine", "dot")
+        self._cosine, by_products = metric == "cosine", metric == "dot"
+        step = max(1, len(rows) // _SAMPLE)
+        self._centred = InnerProducts("sqeuclidean", self._tensor(rows[::step]))
+        self._by_products = by_products
         self._n_lists = min(round(4 * len(rows) ** 0.5), len(rows) // _LEAST_A_LIST)
         self._index = faiss.index_factory(
             rows.shape[1],
@@ -59,8 +62,11 @@ class ApproximateIndex:
 
     def search(self, queries: Tensor, k: int) -> NDArray[np.int64]:
         """Return the indices (n_queries, k) of about the nearest rows; k is at most n_rows."""
-        points = self._products.queries(queries.cpu())[0].clamp(-_LARGEST, _LARGEST).numpy()
-        found = self._index.search(np.ascontiguousarray(points), k)[1]
+        if self._by_products:  # what the centre adds is the same for all rows
+            points = unit(queries.cpu()).float().numpy()
+        else:
+            points = self._rows(queries.cpu().numpy()).clip(-_LARGEST, _LARGEST)
+        found = self._index.search(points, k)[1]
         short = (found < 0).any(axis=1)  # fewer rows in the lists visited
         if short.any():
             everywhere = load_faiss().SearchParametersIVF(nprobe=self._n_lists)
@@ -68,8 +74,11 @@ class ApproximateIndex:
         return found
 
     def _rows(self, rows: NDArray) -> NDArray[np.float32]:
-        points = self._products.rows(on_device(np.ascontiguousarray(rows), torch.device("cpu")))[0]
-        return np.ascontiguousarray(points.numpy())
+        return np.ascontiguousarray(self._centred.rows(self._tensor(rows))[0].numpy())
+
+    def _tensor(self, rows: NDArray) -> Tensor:
+        tensor = as_tensor(rows)
+        return unit(tensor.double()) if self._cosine else tensor
 
 
 def _check_size(points: NDArray[np.float32]) -> None:

@@ -135,3 +135,29 @@ def test_without_faiss_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ImportError, match=r'pip install "sk-fewshot\[faiss\]"'):
         PrototypicalClassifier("passthrough", index="faiss").fit(np.eye(3), range(3))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("offset", "scale"), [(1e4, 1), (1e8, 1), (0, 1e-30), (0, 1e17)])
+@pytest.mark.parametrize("metric", METRICS)
+def test_finds_as_much_where_data_are_shifted_or_scaled(metric, offset, scale, dtype, gallery):
+    rows, queries, _ = gallery
+    moved = [(part.astype(float) * scale + offset).astype(dtype) for part in (rows, queries)]
+    exact = fitted(PrototypicalClassifier, moved[0], metric=metric).predict(moved[1])
+    found = fitted(PrototypicalClassifier, moved[0], metric=metric, index="faiss").predict(moved[1])
+    distinct = len(np.unique(moved[0], axis=0)) == N_CLASSES  # float32 at 1e8 has steps of 8
+    assert (found == exact).mean() > 0.9 or not distinct
+
+
+def test_float64_far_beyond_float32_is_scaled(gallery):
+    rows, queries, classes = (part.astype(float) for part in gallery)
+    clf = fitted(PrototypicalClassifier, rows * 1e36, index="faiss")
+    assert (clf.predict(queries * 1e36) == classes).mean() > 0.95
+
+
+def test_sizes_that_float32_cannot_hold_together_are_refused(gallery):
+    rows = gallery[0].astype(float)
+    rows[7] = 1e30
+    clf = fitted(PrototypicalClassifier, rows, index="faiss")
+    with pytest.raises(ValueError, match="index='faiss' compares in float32, which cannot hold"):
+        clf.predict(rows[:1])

@@ -34,9 +34,8 @@ def test_integers_beyond_2_to_the_53_stay_apart(Classifier, first, later):
     assert [int(label) for label in clf.predict(TWO)] == [int(label) for label in first]
 
 
-@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")  # scikit-learn's
-@pytest.mark.parametrize("later", [[2.0**64, 2.0**65], np.array([-1, 2**63], dtype=object)])
-def test_what_no_type_holds_exactly_is_refused(later):
+def test_what_no_type_holds_exactly_is_refused():
+    later = np.array([-1, 2**63], dtype=object)
     clf = PrototypicalClassifier("passthrough").fit(TWO, [BIG, BIG + 1])
     with pytest.raises(ValueError, match=r"^y must"):
         clf.partial_fit(TWO, later)
