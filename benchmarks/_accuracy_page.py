@@ -26,6 +26,17 @@ BatchNorm has seen 20 batches and which has learned nothing.
 """
 
 
+CALIBRATION = """\
+## Probabilities
+
+Out of `python benchmarks/calibration.py`: one training of each classifier, five ways, 200 episodes.
+ECE is the expected calibration error (`metrics.expected_calibration_error`, 15 bins), 0 for
+probabilities that are right as often as they say. "Chosen" is with the `temperature` that has the
+lowest log loss in 50 episodes of *training* classes; RelationClassifier has no temperature.
+
+"""
+
+
 @dataclass(frozen=True)
 class Row:
     """The figures of one method over its seeds."""
@@ -55,7 +66,23 @@ def page(figures: Mapping[str, Any]) -> str:
         parts.append(f"## {name}\n\n{split['about']}\n")
         if rows := pooled([cell for cell in figures["cells"] if cell["data_set"] == name]):
             parts += [*tables(rows), verdict(rows)]
+    if calibration := figures.get("calibration"):
+        parts.append(of_probabilities(calibration))
     return "\n".join(parts)
+
+
+def of_probabilities(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One table: how far the probabilities of each classifier are from accuracies."""
+    lines = [
+        line(["data set", "classifier", "5-way", "ECE", "log loss", "ECE, chosen", "log loss"]),
+        line(["---"] * 3 + ["---:"] * 4),
+    ]
+    for row in rows:
+        chosen = row.get("chosen", {"error": None, "log_loss": None})
+        numbers = [row["error"], row["log_loss"], chosen["error"], chosen["log_loss"]]
+        shown = ["" if number is None else f"{number:.3f}" for number in numbers]
+        lines.append(line([row["data_set"], row["method"], f"{row['n_shot']}-shot", *shown]))
+    return CALIBRATION + "\n".join(lines) + "\n"
 
 
 def incomplete(lacking: Sequence[str]) -> Iterator[str]:

@@ -1,14 +1,15 @@
 """How far a reader of one call has to go: functions and files of the package that it visits.
 
-``python tools/count_calls.py`` prints, for one `predict` and one `meta_fit`, the number of different
-functions and files and how often the file changes; and how many of the package's classes stand
-above each classifier.
+``python tools/count_calls.py`` prints, for one `predict` and one `meta_fit`, the number of
+different functions and files and how often the file changes; and how many of the package's classes
+stand above each classifier.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -40,7 +41,7 @@ def visited(call: Callable[[], object]) -> list[tuple[str, str]]:
 def report(name: str, calls: list[tuple[str, str]], verbose: bool) -> None:
     """Print the counts."""
     files = [file for file, _ in calls]
-    changes = sum(file != before for before, file in zip(files, files[1:]))
+    changes = sum(file != before for before, file in pairwise(files))
     print(
         f"{name}: {len(set(calls))} functions in {len(set(files))} files, {changes} changes of file"
     )
