@@ -6,6 +6,7 @@ from sk_fewshot.losses.contrastive import ContrastiveLoss
 from sk_fewshot.losses.episode import EpisodeLoss
 from sk_fewshot.losses.pair_bce import PairBCELoss
 from sk_fewshot.losses.sphereface import SphereFaceLoss
+from sk_fewshot.losses.supcon import SupConLoss
 from sk_fewshot.losses.triplet import TripletLoss
 from sk_fewshot.losses.triplet_ratio import TripletRatioLoss
 
@@ -16,6 +17,7 @@ __all__ = [
     "EpisodeLoss",
     "PairBCELoss",
     "SphereFaceLoss",
+    "SupConLoss",
     "TripletLoss",
     "TripletRatioLoss",
 ]
