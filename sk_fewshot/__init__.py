@@ -15,6 +15,7 @@ from sk_fewshot.evaluation import EpisodeScores, episode_score
 from sk_fewshot.transformers import (
     AMSoftmaxTransformer,
     ArcFaceTransformer,
+    LossTransformer,
     MatchingTransformer,
     PrototypicalTransformer,
     RelationTransformer,
@@ -31,6 +32,7 @@ __all__ = [
     "ArcFaceTransformer",
     "EpisodeScores",
     "EpisodeSplit",
+    "LossTransformer",
     "MatchingClassifier",
     "MatchingTransformer",
     "PairClassifier",

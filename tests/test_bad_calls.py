@@ -538,6 +538,7 @@ LOSSES = {
     "TripletRatioLoss": {"metric": ["l2", 3, None]},
     "PairBCELoss": {"embedding_dim": POSITIVE_INT, "metric": ["l2", 3, None]},
     "SphereFaceLoss": {"margin": [0, -1, 1.5, NAN, "a"], "annealing": ["yes", 3]},
+    "SupConLoss": {"temperature": [*POSITIVE, None]},
     "AMSoftmaxLoss": {"margin": BAD_PARAMETERS["margin"], "scale": POSITIVE},
     "ArcFaceLoss": {"margin": [-1, 4, NAN, "a"], "scale": POSITIVE},
     "EpisodeLoss": {"head": [3, None, "a"], "n_shot": POSITIVE_INT},

@@ -21,6 +21,7 @@ import sk_fewshot
 from sk_fewshot import (
     AMSoftmaxTransformer,
     ArcFaceTransformer,
+    LossTransformer,
     MatchingClassifier,
     MatchingTransformer,
     PairClassifier,
@@ -37,6 +38,7 @@ from sk_fewshot import (
 )
 from sk_fewshot.augmentation import RandomAffine
 from sk_fewshot.encoders import MLP, Conv4
+from sk_fewshot.losses import SupConLoss
 from sk_fewshot.metrics import make_pairs
 from sk_fewshot.persistence import InvalidFileError
 from sk_fewshot.persistence._container import pack, unpack
@@ -114,6 +116,8 @@ TRANSFORMERS = [
     tiny(SiameseTransformer, loss="bce"),
     tiny(SiameseTransformer, loss="bce", metric="cosine"),
     tiny(SphereFaceTransformer),
+    tiny(LossTransformer),
+    tiny(LossTransformer, loss=SupConLoss(0.5), normalize=True),
     tiny(TripletTransformer, mining="hard"),
     tiny(TripletTransformer, loss="ratio", optimizer=torch.optim.SGD),
 ]

@@ -63,7 +63,7 @@ OBJECTS = {
     **LAYERS,
     **_named(Conv4, MLP, RandomAffine, ClassMeans, Examples),
 }
-CALLABLES = {**_named(Conv4, MLP), **LAYERS, **_OPTIMIZERS}
+CALLABLES = {**_named(Conv4, MLP), **LAYERS, **_public(losses), **_OPTIMIZERS}
 
 
 def may_be_fitted(estimator: BaseEstimator, name: str) -> bool:

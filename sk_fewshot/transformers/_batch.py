@@ -7,7 +7,10 @@ from typing import Any, ClassVar
 
 from sklearn.preprocessing import normalize
 from sklearn.utils._param_validation import Interval
+from torch import nn
 
+from sk_fewshot.heads import PrototypicalHead
+from sk_fewshot.losses import EpisodeLoss
 from sk_fewshot.transformers._base import BaseTransformer, n_classes_a_batch, n_examples_a_class
 
 _BATCH = 72  # 18 classes x 4 examples, as Hermans, Beyer and Leibe (2017)
@@ -18,7 +21,7 @@ _TWO_OR_MORE = Interval(Integral, 2, None, closed="left")
 class BatchTransformer(BaseTransformer):
     """An encoder trained by a loss on batches of P classes x K examples.
 
-    A subclass declares the loss (`_make_loss`) and whether it only looks at the directions of the
+    A subclass declares the loss (`_make_loss`) and whether it compares only the directions of the
     embeddings (`_directional`), which then come normalised from `transform`.
     """
 
@@ -37,6 +40,10 @@ class BatchTransformer(BaseTransformer):
     def _directional(self) -> bool:
         """Whether the loss ignores the lengths of the embeddings."""
         return False
+
+    def _make_validation_loss(self) -> nn.Module | None:
+        """One-shot episodes: the loss may have weights for the training classes alone."""
+        return EpisodeLoss(PrototypicalHead("cosine" if self._directional else "sqeuclidean"))
 
     def transform(self, X):
         """Embed examples.

@@ -5,10 +5,19 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Mapping
+from math import prod
 from typing import Any
 
 import torch
 from torch import nn
+
+
+def build_loss(
+    loss: nn.Module | Callable[..., nn.Module], n_classes: int, embedding_shape: tuple[int, ...]
+) -> nn.Module:
+    """Make a loss from an estimator's `loss` parameter, as :func:`build_module` makes a module."""
+    offers = {"n_classes": n_classes, "embedding_dim": prod(embedding_shape)}
+    return build_module(loss, None, offers, name="loss")
 
 
 def build_module(

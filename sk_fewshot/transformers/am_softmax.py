@@ -9,10 +9,10 @@ from typing import ClassVar
 from sklearn.utils._param_validation import Interval
 
 from sk_fewshot.losses import AMSoftmaxLoss
-from sk_fewshot.transformers._margin_softmax import MarginSoftmaxTransformer
+from sk_fewshot.transformers._batch import BatchTransformer
 
 
-class AMSoftmaxTransformer(MarginSoftmaxTransformer):
+class AMSoftmaxTransformer(BatchTransformer):
     r"""Embed examples by direction, with a margin on the cosine between the classes.
 
     Every training class has a weight; the angle :math:`\theta_k` between an embedding and the
@@ -131,7 +131,7 @@ class AMSoftmaxTransformer(MarginSoftmaxTransformer):
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        **MarginSoftmaxTransformer._parameter_constraints,
+        **BatchTransformer._parameter_constraints,
         "margin": [Interval(Real, 0, None, closed="left")],
         "scale": [Interval(Real, 0, None, closed="neither")],
     }
@@ -182,6 +182,10 @@ class AMSoftmaxTransformer(MarginSoftmaxTransformer):
         )
         self.margin = margin
         self.scale = scale
+
+    @property
+    def _directional(self):
+        return True
 
     def _make_loss(self, n_classes, embedding_shape):
         return AMSoftmaxLoss(n_classes, prod(embedding_shape), margin=self.margin, scale=self.scale)

@@ -9,10 +9,10 @@ from typing import ClassVar
 from sklearn.utils._param_validation import Interval
 
 from sk_fewshot.losses import ArcFaceLoss
-from sk_fewshot.transformers._margin_softmax import MarginSoftmaxTransformer
+from sk_fewshot.transformers._batch import BatchTransformer
 
 
-class ArcFaceTransformer(MarginSoftmaxTransformer):
+class ArcFaceTransformer(BatchTransformer):
     r"""Embed examples by direction, with an angular margin between the classes.
 
     Every training class has a weight; the angle :math:`\theta_k` between an embedding and the
@@ -129,7 +129,7 @@ class ArcFaceTransformer(MarginSoftmaxTransformer):
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        **MarginSoftmaxTransformer._parameter_constraints,
+        **BatchTransformer._parameter_constraints,
         "margin": [Interval(Real, 0, pi, closed="left")],
         "scale": [Interval(Real, 0, None, closed="neither")],
     }
@@ -180,6 +180,10 @@ class ArcFaceTransformer(MarginSoftmaxTransformer):
         )
         self.margin = margin
         self.scale = scale
+
+    @property
+    def _directional(self):
+        return True
 
     def _make_loss(self, n_classes, embedding_shape):
         return ArcFaceLoss(n_classes, prod(embedding_shape), margin=self.margin, scale=self.scale)

@@ -227,3 +227,6 @@ class SiameseTransformer(BatchTransformer):
         margins = {"cosine": 0.5, "euclidean": sqrt(2 * embedding_dim)}
         margin = margins.get(metric, 1.0) if self.margin is None else self.margin
         return ContrastiveLoss(margin, metric)
+
+    def _make_validation_loss(self):
+        return None

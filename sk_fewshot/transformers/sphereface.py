@@ -9,10 +9,10 @@ from typing import ClassVar
 from sklearn.utils._param_validation import Interval
 
 from sk_fewshot.losses import SphereFaceLoss
-from sk_fewshot.transformers._margin_softmax import MarginSoftmaxTransformer
+from sk_fewshot.transformers._batch import BatchTransformer
 
 
-class SphereFaceTransformer(MarginSoftmaxTransformer):
+class SphereFaceTransformer(BatchTransformer):
     r"""Embed examples by direction, with a multiplied angle between the classes (A-Softmax).
 
     Every training class has a weight of length 1; the angle :math:`\theta_k` between an embedding z
@@ -133,7 +133,7 @@ class SphereFaceTransformer(MarginSoftmaxTransformer):
     """
 
     _parameter_constraints: ClassVar[dict] = {
-        **MarginSoftmaxTransformer._parameter_constraints,
+        **BatchTransformer._parameter_constraints,
         "margin": [Interval(Integral, 1, None, closed="left")],
         "annealing": ["boolean"],
     }
@@ -184,6 +184,10 @@ class SphereFaceTransformer(MarginSoftmaxTransformer):
         )
         self.margin = margin
         self.annealing = annealing
+
+    @property
+    def _directional(self):
+        return True
 
     def _make_loss(self, n_classes, embedding_shape):
         return SphereFaceLoss(

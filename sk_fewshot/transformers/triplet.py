@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import prod
 from numbers import Real
 from typing import ClassVar
 
@@ -10,10 +9,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import nn
 
 from sk_fewshot.distances import METRICS
-from sk_fewshot.heads import PrototypicalHead
-from sk_fewshot.losses import EpisodeLoss, TripletLoss, TripletRatioLoss
+from sk_fewshot.losses import TripletLoss, TripletRatioLoss
 from sk_fewshot.transformers._batch import BatchTransformer, given, refuse
-from sk_fewshot.transformers._module import build_module
+from sk_fewshot.transformers._module import build_loss
 
 _HINGE_ONLY = ("mining", "margin", "normalize", "soft")
 
@@ -232,13 +230,11 @@ class TripletTransformer(BatchTransformer):
             refuse(self, _HINGE_ONLY, loss="hinge")
             return TripletRatioLoss(**given(self, "metric"))
         refuse(self, ("mining", "margin", "metric", "soft"), loss="hinge")
-        offers = {"n_classes": n_classes, "embedding_dim": prod(embedding_shape)}
-        return build_module(self.loss, None, offers, name="loss")
+        return build_loss(self.loss, n_classes, embedding_shape)
 
     def _make_validation_loss(self):
         if self.loss == "hinge":
             return TripletLoss(**{**given(self, "metric", *_HINGE_ONLY), "mining": "hard"})
         if self.loss == "ratio":
             return None
-        head = PrototypicalHead("cosine" if self._directional else "sqeuclidean")
-        return EpisodeLoss(head, n_shot=1)
+        return super()._make_validation_loss()

@@ -10,6 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sk_fewshot import (
     AMSoftmaxTransformer,
     ArcFaceTransformer,
+    LossTransformer,
     PrototypicalClassifier,
     SiameseTransformer,
     SphereFaceTransformer,
@@ -17,6 +18,7 @@ from sk_fewshot import (
     episode_score,
 )
 from sk_fewshot.augmentation import RandomAffine, symmetries_as_classes
+from sk_fewshot.losses import SupConLoss
 
 TRANSFORMERS = [
     SiameseTransformer(),
@@ -29,6 +31,7 @@ TRANSFORMERS = [
     SphereFaceTransformer(),
     AMSoftmaxTransformer(),
     ArcFaceTransformer(),
+    LossTransformer(SupConLoss(), normalize=True),
 ]
 every_loss = pytest.mark.parametrize("transformer", TRANSFORMERS, ids=str)
 DEFAULTS = [t for t in TRANSFORMERS if t.get_params() == type(t)().get_params()]

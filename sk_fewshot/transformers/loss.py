@@ -1,0 +1,188 @@
+"""The encoder of any loss on embeddings and labels."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import nn
+
+from sk_fewshot.losses import SupConLoss
+from sk_fewshot.transformers._batch import BatchTransformer
+from sk_fewshot.transformers._module import build_loss
+
+
+class LossTransformer(BatchTransformer):
+    """Embed examples by an encoder that any loss on embeddings and labels has trained.
+
+    The way in for a loss of this package that has no transformer of its own, for those of
+    pytorch-metric-learning, and for ten lines of yours: a module whose
+    ``forward(embeddings, y)`` returns a scalar.
+
+    Parameters
+    ----------
+    loss : nn.Module or callable, default=SupConLoss
+        Takes embeddings (n, d) and integer labels (n,) of a batch. A module is copied; a class or
+        function is called to make one, with those of the arguments `n_classes` and `embedding_dim`
+        that it names: labels then run from 0 to n_classes - 1. The default is
+        :class:`~sk_fewshot.losses.SupConLoss` [1]_.
+    normalize : bool, default=False
+        Scale the embeddings that `transform` returns to length 1. Right for a loss that compares
+        directions only. The loss itself gets the embeddings with the lengths they have.
+    classes_per_batch : int or None, default=None
+        Classes a batch. None: as many as make a batch of about 72 examples.
+    samples_per_class : int or None, default=None
+        Examples of each class in a batch, two or more. None: 4, more where there are few classes,
+        fewer where the smallest class has fewer.
+    module : nn.Module, callable or None, default=None
+        The encoder: a module, or a class or function that makes one. None:
+        :class:`~sk_fewshot.encoders.Conv4` for images, :class:`~sk_fewshot.encoders.MLP` for flat
+        features. Arguments that it names among `image_shape`, `n_features` and `embedding_dim` are
+        filled in.
+    module_params : dict or None, default=None
+        Further arguments of the module's class.
+    embedding_dim : int or None, default=None
+        Length of an embedding. None: the module's own.
+    image_shape : tuple of (C, H, W) or None, default=None
+        Shape of an image where X is flat; one of the three may be -1, whatever fits. None: taken
+        from X if it holds images.
+    frozen : sequence of str or None, default=None
+        Patterns, as :mod:`fnmatch` takes them, of the names of parts and parameters of the module,
+        such as ``["layer1", "layer2.*"]``. They get no gradient and stay in eval mode: BatchNorm,
+        dropout and all, they compute bitwise the same before and after `fit`.
+    augment : callable or None, default=None
+        Changes a training batch, a float32 tensor (n, C, H, W) or (n, n_features), into another of
+        the same shape; see :mod:`sk_fewshot.augmentation`.
+    optimizer : {"adam", "adamw", "sgd"} or torch optimizer class, default="adam"
+        Trains the encoder and what the loss learns.
+    lr : float, default=1e-3
+        Initial learning rate. It falls to 0 along half a cosine.
+    max_epochs : int, default=20
+        Number of epochs.
+    batches_per_epoch : int, default=100
+        Batches an epoch.
+    validation_classes : float or None, default=None
+        Share of the classes held out to choose the best epoch and to stop early. The loss may have
+        weights for the training classes, so they are judged by one-shot episodes, with the cosine
+        if `normalize`.
+    net_params : dict or None, default=None
+        Further arguments of :class:`skorch.NeuralNet`, such as `callbacks` or
+        `optimizer__weight_decay`.
+    device : str or torch.device, default="auto"
+        "auto" takes CUDA where there is one; "accelerate" trains in all processes that Hugging Face
+        Accelerate has started.
+    checkpoint : path-like or None, default=None
+        A file for the state of the training, written after each epoch. `fit` goes on from it where
+        the same training (parameters, data) was interrupted, to bitwise the same weights; it
+        returns at once where that was finished, and raises where the file is of another training,
+        as the next one of a grid search.
+    verbose : int, default=0
+        1 shows a progress bar.
+    random_state : int, RandomState instance or None, default=None
+        Pass an int for the same embedding at every call.
+
+    Attributes
+    ----------
+    module_ : nn.Module
+        The trained encoder, in eval mode. Its embeddings are not normalised.
+    loss_ : nn.Module
+        The loss it was trained by, with what it learned.
+    net_ : skorch.NeuralNet
+        The net that trained it. Not pickled.
+    history_ : list of dict
+        Losses and duration of each epoch.
+    classes_ : ndarray of shape (n_classes,)
+        The training classes.
+    image_shape_ : tuple of (C, H, W) or None
+        Shape of an image; None for flat features.
+    embedding_dim_ : int
+        Length of an embedding.
+    n_features_in_ : int
+        Number of features of an example, for images C x H x W.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X was a DataFrame.
+    n_iter_ : int
+        Number of epochs run.
+
+    See Also
+    --------
+    TripletTransformer : Learns from triplets.
+    ArcFaceTransformer : Learns one weight per class, with an angular margin.
+    sk_fewshot.testing.check_loss : Checks a loss of your own.
+
+    References
+    ----------
+    .. [1] Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.neighbors import KNeighborsClassifier
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sk_fewshot import LossTransformer
+    >>> from sk_fewshot.losses import SupConLoss
+    >>> X, y = load_digits(return_X_y=True)
+    >>> encoder = LossTransformer(SupConLoss(), normalize=True, max_epochs=1, random_state=0)
+    >>> knn = make_pipeline(encoder, KNeighborsClassifier(1)).fit(X[:1000], y[:1000])
+    >>> knn.score(X[1000:], y[1000:]) > 0.9
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BatchTransformer._parameter_constraints,
+        "loss": [nn.Module, callable],
+        "normalize": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        loss=SupConLoss,
+        *,
+        normalize=False,
+        classes_per_batch=None,
+        samples_per_class=None,
+        module=None,
+        module_params=None,
+        embedding_dim=None,
+        image_shape=None,
+        frozen=None,
+        augment=None,
+        optimizer="adam",
+        lr=1e-3,
+        max_epochs=20,
+        batches_per_epoch=100,
+        validation_classes=None,
+        net_params=None,
+        device="auto",
+        checkpoint=None,
+        verbose=0,
+        random_state=None,
+    ):
+        super().__init__(
+            classes_per_batch=classes_per_batch,
+            samples_per_class=samples_per_class,
+            module=module,
+            module_params=module_params,
+            embedding_dim=embedding_dim,
+            image_shape=image_shape,
+            frozen=frozen,
+            augment=augment,
+            optimizer=optimizer,
+            lr=lr,
+            max_epochs=max_epochs,
+            batches_per_epoch=batches_per_epoch,
+            validation_classes=validation_classes,
+            net_params=net_params,
+            device=device,
+            checkpoint=checkpoint,
+            verbose=verbose,
+            random_state=random_state,
+        )
+        self.loss = loss
+        self.normalize = normalize
+
+    @property
+    def _directional(self):
+        return self.normalize
+
+    def _make_loss(self, n_classes, embedding_shape):
+        return build_loss(self.loss, n_classes, embedding_shape)
