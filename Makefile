@@ -52,6 +52,7 @@ reliability: .venv/ready ## what docs/reliability.md prints beyond the tests; ha
 	$(BIN)/python benchmarks/long_runs.py
 	$(BIN)/python benchmarks/mutations.py --n 10000
 	$(BIN)/python benchmarks/rejection_rates.py
+	$(BIN)/python benchmarks/readers_and_writer.py
 
 docs: .venv/docs ## the documentation, examples run, into docs/_build/html; a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sk_fewshot._utils.device import as_tensor
 from sk_fewshot._utils.files import write_atomically
+from sk_fewshot._utils.state import snapshot
 from sk_fewshot.persistence._container import InvalidFileError, pieces
 from sk_fewshot.persistence._known import (
     CALLABLES,
@@ -85,6 +86,7 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
     """
     if not isinstance(estimator, BaseEstimator):
         raise TypeError(f"estimator must be a scikit-learn estimator, got {estimator!r}.")
+    estimator = snapshot(estimator)  # another thread may enrol meanwhile
     writer = _Writer()
     node = writer.node(estimator, type(estimator).__name__)
     structure = {"format": FORMAT, "versions": VERSIONS, "estimator": node}
