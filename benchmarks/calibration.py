@@ -64,7 +64,8 @@ def best_temperature(clf: BaseEstimator, X, y, n_shot: int, n_query: int) -> flo
     def loss(temperature: float) -> float:
         warmer = clone(clf).set_params(temperature=temperature)
         right, proba = probabilities(warmer, X, y, n_shot, n_query, N_CHOSEN)
-        return log_loss(right, np.clip(proba, 1e-12, 1), labels=range(5))
+        proba = np.clip(proba, 1e-12, 1)
+        return log_loss(right, proba / proba.sum(1, keepdims=True), labels=range(5))
 
     return float(min(TEMPERATURES, key=loss))
 
