@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 from math import prod
 from typing import Any, TypeVar
 
 import numpy as np
-from sklearn import config_context, get_config
+from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -204,8 +205,7 @@ def _output_between_steps(encoder: BaseEstimator) -> str:
     """
     if not _later_steps_know_names(encoder):
         return "default"
-    now = get_config()["transform_output"]
-    return now if now != "default" else "pandas"
+    return "pandas" if find_spec("pandas") else "polars"
 
 
 def _later_steps_know_names(encoder: Any, *, later: bool = False) -> bool:
