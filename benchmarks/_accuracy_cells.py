@@ -51,7 +51,7 @@ class Cell:
         """Its figures, which are kept in the folder."""
         figures = {**self.key, **computed(self, split)}
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._file(folder), (json.dumps(figures, [indent=1) + "\n").encode()])
+        write_atomically(self._file(folder), [(json.dumps(figures, indent=1) + "\n").encode()])
         return figures
 
     def _file(self, folder: Path) -> Path:

@@ -61,7 +61,7 @@ def main() -> None:
     if arguments.methods or set(arguments.data_sets) != set(SPLITS):
         print("A part of the table: run without a choice, or with --page alone, to write the page.")
         return
-    write_atomically(DOCS / "accuracy.json", (json.dumps(figures, [indent=1) + "\n").encode()])
+    write_atomically(DOCS / "accuracy.json", [(json.dumps(figures, indent=1) + "\n").encode()])
     write_atomically(DOCS / "accuracy.md", [page(figures).encode()])
 
 

@@ -107,14 +107,14 @@ def main() -> None:
             file = folder / f"{data_set}-{method.replace(' ', '_')}.json"
             start = time.perf_counter()
             if not file.exists():
-                write_atomically(file, json.dumps(computed(data_set, [method)).encode()])
+                write_atomically(file, [json.dumps(computed(data_set, method)).encode()])
             rows += json.loads(file.read_text())
             print(f"{data_set}, {method}: {time.perf_counter() - start:.0f} s", flush=True)
     print(of_probabilities(rows))
     if len(rows) < 2 * len(SPLITS) * len(CLASSIFIERS):
         return
     figures = json.loads((DOCS / "accuracy.json").read_text()) | {"calibration": rows}
-    write_atomically(DOCS / "accuracy.json", (json.dumps(figures, [indent=1) + "\n").encode()])
+    write_atomically(DOCS / "accuracy.json", [(json.dumps(figures, indent=1) + "\n").encode()])
     write_atomically(DOCS / "accuracy.md", [page(figures).encode()])
 
 
