@@ -46,8 +46,10 @@ from sk_fewshot.datasets import (
 from sk_fewshot.distances import METRICS, paired_distances, pairwise_distances, unit
 from sk_fewshot.encoders import MLP, Conv4, encode, folded
 from sk_fewshot.episodes import ClassBalancedSampler
+from sk_fewshot.gallery import ClassMeans, Examples
 from sk_fewshot.metrics import (
     equal_error_rate,
+    expected_calibration_error,
     make_pairs,
     map_at_r,
     precision_at_1,
@@ -321,7 +323,7 @@ for c in CLASSIFIERS:
         ("nan", lambda X: X * NAN, r"encoder.transform\(X\) contains NaN"),
         ("1-D", lambda X: X[:, 0], r"encoder.transform\(X\) must have shape"),
         ("strings", lambda X: X.astype(str).astype(object) + "a", "could not convert string"),
-        ("short", lambda X: X[1:], "inconsistent numbers of samples"),
+        ("short", lambda X: X[1:], "encoder returned 11 rows for 12 examples"),
         ("complex", lambda X: X.astype(complex), "Complex data not supported"),
     ):
         encoder = {"encoder": Encodes(function)}
@@ -340,7 +342,13 @@ for what in ("Prototypical", "Matching", "Siamese"):
             call = getattr(own, method)
             bad(f"{c.__name__}(metric).{method}", call, X, message="metric must")
     huge = np.full_like(X, 1e30)
-    bad(f"{c.__name__}.fit(X: 1e30)", c("passthrough").fit, huge, Y, message="1e.17 at most")
+    bad(
+        f"{c.__name__}.fit(X: 1e30)",
+        c("passthrough").fit,
+        huge,
+        Y,
+        message="Embeddings must have a length of",
+    )
     for k in (0, -1, 13, 1.5, "a", None):
         for method in ("kneighbors", "predict_top_k"):
             if hasattr(c, method):
@@ -638,6 +646,21 @@ bad("FullContext.of_support(width)", context.of_support, Z[:, 1:], CODES, messag
 bad("FullContext.of_queries(width)", context.of_queries, Z[:, 1:], Z, message="queries must")
 bad("FullContext.of_queries(int)", context.of_queries, Z.long(), Z, message="queries must")
 
+PROBABILITIES = np.full((12, 3), 1 / 3)
+for what, y_true, y_proba, params, says in (
+    ("short", Y[1:], PROBABILITIES, {}, "inconsistent numbers"),
+    ("a column less", Y, PROBABILITIES[:, 1:], {}, "y_proba must have a column for each"),
+    ("labels", Y, PROBABILITIES, {"labels": [0, 1]}, "y_proba must have a column for each"),
+    ("scores", Y, 3 * PROBABILITIES + 1, {}, "y_proba must hold probabilities"),
+    ("negative", Y, -PROBABILITIES, {}, "y_proba must hold probabilities"),
+    ("nan", Y, NAN * PROBABILITIES, {}, "y_proba contains NaN"),
+    ("1-D", Y, PROBABILITIES[:, 0], {}, "Expected 2D array"),
+    ("None", None, PROBABILITIES, {}, "y_true"),
+    *(("n_bins", Y, PROBABILITIES, {"n_bins": n}, "n_bins") for n in POSITIVE_INT),
+):
+    call = expected_calibration_error
+    bad(f"expected_calibration_error({what})", call, y_true, y_proba, message=says, **params)
+
 # Distances, encoders, augmentation
 for name, function in METRICS.items():
     for what, x, y, says in (
@@ -771,6 +794,25 @@ for what, images, params, says in (
 ):
     bad(f"normalize_moments({what})", normalize_moments, images, message=says, **params)
 
+# Galleries
+of_means = {"classes": np.arange(3), "rows": X[:3], "counts": np.ones(3, int)}
+for what, part in (("counts", np.ones(2, int)), ("classes", np.arange(2))):
+    bad(f"ClassMeans({what})", ClassMeans, message=what, **{**of_means, what: part})
+bad("ClassMeans(sums)", ClassMeans, message="sums must have shape", **of_means, sums=X)
+bad("ClassMeans.of(ids)", ClassMeans.of, X, Y, message="ids", ids=np.arange(12))
+of_examples = {"classes": np.arange(3), "rows": X, "codes": Y}
+of_examples |= {"arrival": np.arange(12), "ids": np.arange(12)}
+for what, part, says in (
+    ("codes", Y[:-1], "codes"),
+    ("codes", Y[::-1], "codes must ascend"),
+    ("codes", Y - 1, "codes must ascend"),
+    ("classes", np.arange(4), "codes must ascend"),
+    ("arrival", Y[:-1], "arrival"),
+    ("ids", Y[:-1], "ids"),
+):
+    bad(f"Examples({what})", Examples, message=says, **{**of_examples, what: part})
+bad("Examples.of(ids)", Examples.of, X, Y, message="ids", ids=Y)
+
 # Data sets, files, checks
 for fetch in (fetch_omniglot, fetch_omniglot_one_shot):
     for parameter, values in {
@@ -852,7 +894,9 @@ def public_names():
 
 
 # Containers of results, a type, strategies (hypothesis checks those itself).
-NOT_CALLED = {"EpisodeScores", "InvalidFileError", "Metric", "Episode"} | set(strategies.__all__)
+NOT_CALLED = {"EpisodeScores", "Gallery", "InvalidFileError", "Metric", "Episode"} | set(
+    strategies.__all__
+)
 
 
 def test_every_public_name_has_a_bad_call():
