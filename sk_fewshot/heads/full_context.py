@@ -91,7 +91,7 @@ class FullContext(nn.Module):
 
     def of_queries(self, queries: Tensor, support: Tensor) -> Tensor:
         """Embed queries (..., n_queries, d) anew, given what :meth:`of_support` returned."""
-        queries = self._cast("queries", queries)
+        queries, support = self._cast("queries", queries), self._cast("support", support)
         of_input, of_read = self.attention_lstm.weight_ih.chunk(2, dim=1)  # (4 d, d) each
         of_state = self.attention_lstm.weight_hh
         bias = self.attention_lstm.bias_ih + self.attention_lstm.bias_hh

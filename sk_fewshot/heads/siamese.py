@@ -79,7 +79,8 @@ class SiameseHead(MetricHead):
         """Logarithms of p(same), (..., n, m), of x (..., n, d) and y (..., m, d)."""
         if self.comparator is None:
             return self.similarity(x, y)
-        logits = _each_episode(self.comparator.pair_logits, x, y)
+        dtype = torch.promote_types(x.dtype, y.dtype)
+        logits = _each_episode(self.comparator.pair_logits, x.to(dtype), y.to(dtype))
         return nn.functional.logsigmoid(logits / self.log_temperature.exp())
 
     @property

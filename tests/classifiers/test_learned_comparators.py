@@ -11,6 +11,8 @@ from sklearn.preprocessing import StandardScaler
 
 from sk_fewshot import (
     EpisodeSplit,
+    MatchingClassifier,
+    MatchingTransformer,
     RelationClassifier,
     RelationTransformer,
     SiameseClassifier,
@@ -113,3 +115,30 @@ def test_episode_score_learns_a_comparator_each_episode(classifier, novel):
     clf = classifier("passthrough", random_state=0)
     together = episode_score(clf, X, y, **EPISODES).scores
     np.testing.assert_allclose(together, cross_val_score(clf, X, y, cv=EpisodeSplit(**EPISODES)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda X, y: SiameseClassifier("passthrough", random_state=0),
+        lambda X, y: SiameseClassifier(
+            FrozenEstimator(
+                SiameseTransformer(loss="bce", metric="sqeuclidean", **BRIEF).fit(X, y)
+            )
+        ),
+        lambda X, y: MatchingClassifier(
+            FrozenEstimator(MatchingTransformer(full_context=True, **BRIEF).fit(X, y))
+        ),
+        lambda X, y: RelationClassifier("passthrough", random_state=0),
+    ],
+    ids=["weights", "scale", "context", "relation"],
+)
+@pytest.mark.parametrize("support", [np.float32, np.float64])
+@pytest.mark.parametrize("queries", [np.float32, np.float64])
+def test_support_and_queries_of_two_types(make, support, queries, novel):
+    X, y = novel[0][:60], novel[1][:60]
+    clf = make(X, y).fit(X.astype(support), y)
+    expected = make(X, y).fit(X, y)
+    np.testing.assert_array_equal(clf.predict(X.astype(queries)), expected.predict(X))
+    got = clf.score_samples(X.astype(queries))
+    np.testing.assert_allclose(got, expected.score_samples(X), rtol=0.01, atol=1e-5)
