@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 
 import numpy as np
 import torch
@@ -11,6 +12,11 @@ from torch import Tensor
 
 from sk_fewshot._utils.device import torch_dtype
 from sk_fewshot._utils.rows import Rows
+
+
+def rows_a_chunk(most: int, row_shape: tuple[int, ...], *, numbers: int = 2**20) -> int:
+    """Rows that one chunk holds: `most`, or as many as have so many `numbers` in all."""
+    return max(1, min(most, numbers // max(1, prod(row_shape))))
 
 
 def apply_in_chunks(

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sk_fewshot._utils.chunks import apply_in_chunks
+from sk_fewshot._utils.chunks import apply_in_chunks, rows_a_chunk
 from sk_fewshot._utils.device import on_device, torch_dtype
 from sk_fewshot._utils.precision import exact_products, in_steps_of
 from sk_fewshot.gallery import ClassMeans
@@ -17,7 +17,7 @@ from sk_fewshot.gallery._gallery import MemoryGallery
 from sk_fewshot.heads._head import Head
 from sk_fewshot.heads._metric import MetricHead
 
-_CHUNK = 64  # queries scored at once
+_CHUNK = 64  # queries scored at once, at most
 _ACCURACY = 1e-5  # of a distance
 
 State = NDArray | tuple[NDArray, ...]
@@ -62,7 +62,8 @@ def class_scores(head: Head, state: State, queries: NDArray, *, device: torch.de
     on_it = _on_device(state, device)
 
     def in_chunks(function: Callable[[Tensor], Tensor], dtype: torch.dtype | None) -> NDArray:
-        return apply_in_chunks(function, queries, chunk_size=_CHUNK, device=device, dtype=dtype)
+        size = rows_a_chunk(_CHUNK, queries.shape[1:])
+        return apply_in_chunks(function, queries, chunk_size=size, device=device, dtype=dtype)
 
     with torch.inference_mode(), exact_products(device):
         if not isinstance(head, MetricHead):

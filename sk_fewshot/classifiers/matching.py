@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from sk_fewshot._utils.chunks import apply_in_chunks
+from sk_fewshot._utils.chunks import apply_in_chunks, rows_a_chunk
 from sk_fewshot._utils.device import on_device, resolve_device
 from sk_fewshot.classifiers import _left_out
 from sk_fewshot.classifiers._encoder import learned_head
@@ -17,7 +17,7 @@ from sk_fewshot.gallery import Examples
 from sk_fewshot.heads import MatchingHead
 from sk_fewshot.transformers import MatchingTransformer
 
-_CHUNK = 64  # queries
+_CHUNK = 64  # queries at once, at most
 
 
 class MatchingClassifier(NearestClassifier):
@@ -155,7 +155,8 @@ class MatchingClassifier(NearestClassifier):
             in_context = context.of_queries(queries, support)
             return -pairwise_distances(in_context, support, self.head_.metric).amin(1)
 
-        return apply_in_chunks(best, embeddings, chunk_size=_CHUNK, device=device)
+        size = rows_a_chunk(_CHUNK, embeddings.shape[1:])
+        return apply_in_chunks(best, embeddings, chunk_size=size, device=device)
 
     def _best_scores_without_class(self, embeddings, codes):
         if self.head_.context is None:

@@ -18,7 +18,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
-from sk_fewshot._utils.chunks import apply_in_chunks
+from sk_fewshot._utils.chunks import apply_in_chunks, rows_a_chunk
 from sk_fewshot._utils.device import resolve_device, torch_dtype
 from sk_fewshot._utils.doc_link import LinksToDocs
 from sk_fewshot._utils.examples import check_rows
@@ -45,7 +45,7 @@ from sk_fewshot.distances import METRICS, Metric, pairwise_distances
 from sk_fewshot.losses import PairBCELoss
 from sk_fewshot.transformers import SiameseTransformer
 
-_CHUNK = 64  # pairs compared at once
+_CHUNK = 64  # pairs compared at once, at most
 
 
 class PairClassifier(LinksToDocs, ClassifierMixin, BaseEstimator):
@@ -318,7 +318,7 @@ class PairClassifier(LinksToDocs, ClassifierMixin, BaseEstimator):
         return apply_in_chunks(
             distances,
             embedded,
-            chunk_size=_CHUNK,
+            chunk_size=rows_a_chunk(_CHUNK, embedded.shape[1:]),
             device=device,
             dtype=torch_dtype(float_type(embedded.dtype)),
         ).astype(float)

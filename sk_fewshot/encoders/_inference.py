@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from torch import Tensor, nn
 
-from sk_fewshot._utils.chunks import apply_in_chunks
+from sk_fewshot._utils.chunks import apply_in_chunks, rows_a_chunk
 from sk_fewshot._utils.containers import as_rows
 from sk_fewshot._utils.device import resolve_device
 from sk_fewshot._utils.rows import Rows, pieces
@@ -41,7 +41,7 @@ def encode(
         Where the module is.
     chunk_size : int or None, default=None
         Rows a call. None chooses: images 16 and flat features 256 on the CPU, where small chunks
-        stay in the cache; 1024 on other devices.
+        stay in the cache, and 1024 on other devices; fewer of large ones, such as photographs.
 
     Returns
     -------
@@ -75,7 +75,7 @@ def encode(
     device = resolve_device(device)
     X = as_rows(X)
     if chunk_size is None:
-        chunk_size = (16 if X.ndim > 2 else 256) if device.type == "cpu" else 1024
+        chunk_size = rows_a_call(X.shape[1:], device)
 
     def embeddings(chunk: Tensor) -> Tensor:
         return _checked(module, module(chunk), chunk_size).float()
@@ -89,6 +89,15 @@ def encode(
             f"{type(module).__name__} returned infinite or missing values for finite input."
         )
     return out
+
+
+def rows_a_call(row_shape: tuple[int, ...], device: torch.device) -> int:
+    """Rows that :func:`encode` hands to a module at once where nobody says how many."""
+    if device.type != "cpu":
+        return rows_a_chunk(1024, row_shape, numbers=2**25)
+    if len(row_shape) > 1:
+        return rows_a_chunk(16, row_shape, numbers=2**18)
+    return rows_a_chunk(256, row_shape, numbers=2**20)
 
 
 def _checked(module: nn.Module, output: object, n: int) -> Tensor:

@@ -122,9 +122,7 @@ def test_episode_score_learns_a_comparator_each_episode(classifier, novel):
     [
         lambda X, y: SiameseClassifier("passthrough", random_state=0),
         lambda X, y: SiameseClassifier(
-            FrozenEstimator(
-                SiameseTransformer(loss="bce", metric="sqeuclidean", **BRIEF).fit(X, y)
-            )
+            FrozenEstimator(SiameseTransformer(loss="bce", metric="sqeuclidean", **BRIEF).fit(X, y))
         ),
         lambda X, y: MatchingClassifier(
             FrozenEstimator(MatchingTransformer(full_context=True, **BRIEF).fit(X, y))

@@ -120,3 +120,21 @@ def test__cuda__equal_cpu_and_independent_of_batching():
     np.testing.assert_allclose(out, encode(CONV4, IMAGES), rtol=1e-2, atol=1e-3)
     halves = [encode(module, part, device="cuda") for part in (IMAGES[:13], IMAGES[13:])]
     assert np.array_equal(np.concatenate(halves), out)
+
+
+class Recorder(nn.Module):
+    """Notes how many rows it is given at once."""
+
+    def forward(self, x):
+        self.n_rows = len(x)
+        return x.flatten(1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "n_rows"),
+    [((4096,), 256), ((8192,), 128), ((1, 105, 105), 16), ((3, 84, 84), 12), ((3, 600, 600), 1)],
+)
+def test__chunks__of_large_rows__hold_fewer(shape, n_rows):
+    module = Recorder()
+    encode(module, np.zeros((2, *shape), np.float32))
+    assert module.n_rows == n_rows
