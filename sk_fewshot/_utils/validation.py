@@ -51,6 +51,31 @@ def check_batch(embeddings: torch.Tensor, y: torch.Tensor) -> None:
         )
 
 
+def check_given_pairs(x: torch.Tensor, y: torch.Tensor, same: torch.Tensor) -> None:
+    """Check that a loss was given pairs: two tensors (n, d), and whether they are the same (n,).
+
+    Raises
+    ------
+    TypeError
+        If ``x`` or ``y`` is not a floating tensor, or ``same`` not one of booleans or integers.
+    ValueError
+        If the shapes are others.
+    """
+    check_floating("x", x)
+    check_floating("y", y)
+    check_integers("same", same)
+    if x.ndim != 2 or y.shape != x.shape:
+        raise ValueError(
+            f"x and y must both have shape (n, d), got shapes {tuple(x.shape)} and "
+            f"{tuple(y.shape)}."
+        )
+    if same.shape != x.shape[:1]:
+        raise ValueError(
+            f"same must have shape ({len(x)},) to match x of shape {tuple(x.shape)}, got shape "
+            f"{tuple(same.shape)}."
+        )
+
+
 def check_floating(name: str, tensor: object) -> None:
     """Check that an argument is a tensor of floating point numbers.
 

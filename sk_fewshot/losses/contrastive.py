@@ -9,8 +9,8 @@ from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
 from sk_fewshot._utils.precision import full_precision, limited
-from sk_fewshot._utils.validation import check_batch, check_parameters
-from sk_fewshot.distances import Metric
+from sk_fewshot._utils.validation import check_batch, check_given_pairs, check_parameters
+from sk_fewshot.distances import Metric, pairwise_distances
 from sk_fewshot.losses._batch_distances import METRIC_CONSTRAINT, BatchDistances
 from sk_fewshot.losses._class_members import ClassMembers
 from sk_fewshot.losses._rows import row_chunks, sum_over_rows, with_gradient
@@ -66,6 +66,52 @@ default="euclidean"
         )
         self.margin = margin
         self.metric = metric
+
+    def pair_distance(self, x: Tensor, y: Tensor) -> Tensor:
+        """Distances that the loss compares pairs by: those of `metric`.
+
+        Parameters
+        ----------
+        x : Tensor of shape (..., n, d)
+        y : Tensor of shape (..., m, d)
+
+        Returns
+        -------
+        Tensor of shape (..., n, m)
+            See :func:`~sk_fewshot.distances.pairwise_distances`.
+        """
+        return pairwise_distances(x, y, self.metric)
+
+    def of_pairs(self, x: Tensor, y: Tensor, same: Tensor) -> Tensor:
+        """Return the mean loss of given pairs.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, d)
+            Embeddings of the first member of each pair.
+        y : Tensor of shape (n, d)
+            Those of the second, of the same dtype.
+        same : Tensor of bool or int of shape (n,)
+            True or 1 where both are of one class.
+
+        Returns
+        -------
+        Tensor
+            A scalar, float32 or float64: the plain mean over the pairs, 0 if there are none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the types or shapes are others.
+        """
+        check_given_pairs(x, y, same)
+        with full_precision(x) as first, full_precision(y) as second:
+            dtype = first.dtype
+            if self._is_large(first) or self._is_large(second):
+                first, second = (limited(z, torch.float64) for z in (first, second))
+            d = self.pair_distance(first.unsqueeze(1), second.unsqueeze(1)).flatten()
+            cost = torch.where(same.bool(), d, (self.margin - d).clamp(min=0)).square()
+            return limited(cost.sum() / (2 * max(len(d), 1)), dtype)
 
     def forward(self, embeddings: Tensor, y: Tensor) -> Tensor:
         """Return the loss.

@@ -10,7 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sk_fewshot._utils.precision import full_precision
-from sk_fewshot._utils.validation import check_batch, check_parameters, check_width
+from sk_fewshot._utils.validation import (
+    check_batch,
+    check_given_pairs,
+    check_parameters,
+    check_width,
+)
 from sk_fewshot.distances import Metric, pairwise_distances
 from sk_fewshot.losses._batch_distances import METRIC_CONSTRAINT
 from sk_fewshot.losses._class_members import ClassMembers
@@ -122,6 +127,47 @@ default="manhattan"
             check_width(name, points, self.embedding_dim)
         with full_precision(x) as x_full, full_precision(y) as y_full:
             return self._logits(x_full, y_full, *self.parameters())
+
+    def pair_distance(self, x: Tensor, y: Tensor) -> Tensor:
+        """Minus the logits of :meth:`pair_logits`: the smaller, the more probably the same.
+
+        Parameters
+        ----------
+        x : Tensor of shape (..., n, d)
+        y : Tensor of shape (..., m, d)
+
+        Returns
+        -------
+        Tensor of shape (..., n, m)
+        """
+        return -self.pair_logits(x, y)
+
+    def of_pairs(self, x: Tensor, y: Tensor, same: Tensor) -> Tensor:
+        """Return the mean loss of given pairs.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, d)
+            Embeddings of the first member of each pair.
+        y : Tensor of shape (n, d)
+            Those of the second, of the same dtype.
+        same : Tensor of bool or int of shape (n,)
+            True or 1 where both are of one class.
+
+        Returns
+        -------
+        Tensor
+            A scalar, float32 or float64: the plain mean over the pairs, 0 if there are none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the types or shapes are others.
+        """
+        check_given_pairs(x, y, same)
+        logits = self.pair_logits(x.unsqueeze(1), y.unsqueeze(1)).flatten()
+        bce = F.binary_cross_entropy_with_logits(logits, same.to(logits.dtype), reduction="sum")
+        return bce / max(len(logits), 1)
 
     def forward(self, embeddings: Tensor, y: Tensor) -> Tensor:
         """Return the loss.
