@@ -62,18 +62,18 @@ def images(transformer):
 @pytest.fixture(autouse=True)
 def short_default_training(monkeypatch):
     """Shorten the training of encoders that are left to their defaults."""
-    fit = BaseTransformer._train
+    fit = BaseTransformer._learn
 
-    def briefly(self, X, codes):
+    def briefly(self, *args):
         given = self.max_epochs, self.batches_per_epoch
         if self.max_epochs > 1:
             self.max_epochs, self.batches_per_epoch = 1, 2
         try:
-            fit(self, X, codes)
+            fit(self, *args)
         finally:
             self.max_epochs, self.batches_per_epoch = given
 
-    monkeypatch.setattr(BaseTransformer, "_train", briefly)
+    monkeypatch.setattr(BaseTransformer, "_learn", briefly)
 
 
 def few_shot_configurations(estimator):

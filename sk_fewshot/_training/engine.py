@@ -144,7 +144,7 @@ def train(
         "callbacks": callbacks,
     }
     with bar:
-        net = workers.make_net(encoder, loss.to(workers.device), frozen=frozen, **settings)
+        net = _make_net(workers, encoder, loss.to(workers.device), frozen=frozen, **settings)
         n_epochs = None if checkpoint is None else checkpoint.n_epochs_left(net.max_epochs)
         try:
             net.fit(data, epochs=n_epochs)
@@ -192,6 +192,17 @@ def split_classes(
         )
     held_out = np.isin(y, rng.permutation(n_classes)[:n_held_out])
     return ~held_out, held_out
+
+
+def _make_net(workers: Workers, encoder: nn.Module, loss: nn.Module, **settings) -> EncoderNet:
+    """Return the net that the workers train; it prints nothing with ``verbose=0``."""
+    if workers.accelerator is None:
+        settings = {"device": workers.device, "callbacks__print_log": None, **settings}
+        return EncoderNet(encoder, loss, **settings)
+    from sk_fewshot._training.accelerated import AcceleratedNet
+
+    settings = {"callbacks__print_log__sink": print, **settings}
+    return AcceleratedNet(encoder, loss, accelerator=workers.accelerator, **settings)
 
 
 def _is_schedule(callback: Any) -> bool:

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from sk_fewshot._training.net import EncoderNet
 from sk_fewshot._utils.device import resolve_device
 
 
@@ -62,16 +61,6 @@ class Workers:
             )
         rank, size = accelerator.process_index, accelerator.num_processes
         return cls(accelerator.device, rank, size, accelerator)
-
-    def make_net(self, encoder: nn.Module, loss: nn.Module, **settings) -> EncoderNet:
-        """Return the net that they train; it prints nothing with ``verbose=0``."""
-        if self.accelerator is None:
-            settings = {"device": self.device, "callbacks__print_log": None, **settings}
-            return EncoderNet(encoder, loss, **settings)
-        from sk_fewshot._training.accelerated import AcceleratedNet
-
-        settings = {"callbacks__print_log__sink": print, **settings}
-        return AcceleratedNet(encoder, loss, accelerator=self.accelerator, **settings)
 
     def agreed(self, value: int) -> int:
         """Return the first worker's value; waits for it."""

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from sk_fewshot._utils.containers import NotNumbersError, as_array, as_rows
 from sk_fewshot._utils.rows import Index, Rows
 
 
@@ -141,3 +142,69 @@ class RowsOfPairs(Rows):
             return cls(examples, indices)
         number = np.cumsum(in_use) - 1  # among those in use
         return cls(examples[np.flatnonzero(in_use)], number[indices])
+
+
+def as_pairs(X: Any, name: str = "X") -> NDArray | Rows:
+    """Return an array of pairs, or rows of them that are read some at a time.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_pairs, 2, ...)
+    name : str, default="X"
+        What errors call it.
+
+    Raises
+    ------
+    ValueError
+        If X does not have this shape, with further dimensions unless it holds text or other raw
+        examples, or is empty.
+    """
+    if isinstance(X, ExamplePairs):
+        examples, is_raw = _numbers_or_raw(X.examples, name)
+        pairs: NDArray | Rows = RowsOfPairs.used(examples, X.indices)
+    else:
+        pairs, is_raw = _numbers_or_raw(X, name)
+    if pairs.ndim < 3 - is_raw or pairs.shape[1] != 2:
+        raise ValueError(
+            f"{name} must hold pairs of examples and have shape (n_pairs, 2, n_features), "
+            "(n_pairs, 2, H, W) or (n_pairs, 2, C, H, W), or (n_pairs, 2) where they are text, got "
+            f"shape {pairs.shape}; for one pair pass {name}[:1] instead of {name}[0]."
+        )
+    if 0 in pairs.shape:
+        raise ValueError(f"{name} must not be empty, got shape {pairs.shape}.")
+    return pairs
+
+
+def _numbers_or_raw(X: Any, name: str) -> tuple[NDArray | Rows, bool]:
+    """Return X as numbers or, for the encoder to judge, raw examples; and whether it is raw."""
+    try:
+        return as_rows(X, name), False
+    except NotNumbersError:
+        return np.asarray(X), True
+
+
+def check_same(same: Any, n_pairs: int) -> NDArray[np.intp]:
+    """Return which pairs are the same, 1, and which are different, 0.
+
+    Raises
+    ------
+    ValueError
+        If `same` is not one 0 or 1, False or True, for each pair, or there are fewer than two pairs
+        of either kind.
+    """
+    labels = np.asarray(as_array(same))
+    if labels.shape != (n_pairs,):
+        raise ValueError(
+            f"same must have shape ({n_pairs},), one number per pair, got shape {labels.shape}."
+        )
+    if not np.isin(labels, [0, 1]).all():
+        raise ValueError(
+            f"same must hold 1 or True (same) and 0 or False (different), got {labels[:5]!r}."
+        )
+    counts = np.bincount(labels.astype(np.intp), minlength=2)
+    if counts.min() < 2:
+        raise ValueError(
+            "same must hold two pairs or more of either kind to learn to compare, got "
+            f"{counts[1]} same and {counts[0]} different."
+        )
+    return labels.astype(np.intp)

@@ -14,14 +14,11 @@ from sklearn.utils import get_tags
 from sklearn.utils.validation import validate_data
 
 from sk_fewshot._training import digest_of_rows
-from sk_fewshot._utils.containers import NotNumbersError, as_rows
 from sk_fewshot._utils.examples import check_channels
-from sk_fewshot._utils.pairs import ExamplePairs, RowsOfPairs
+from sk_fewshot._utils.pairs import RowsOfPairs, as_pairs
 from sk_fewshot._utils.rows import Rows, SelectedRows, members
 from sk_fewshot.classifiers._encoder import encoder_input, first_step, last_step
-from sk_fewshot.transformers import SiameseTransformer
 from sk_fewshot.transformers._base import BaseTransformer
-from sk_fewshot.transformers._siamese_pairs import SiameseTransformerOfPairs
 
 
 def check_pairs(X, encoder: BaseEstimator | str | None) -> NDArray | Rows:
@@ -40,32 +37,12 @@ def check_pairs(X, encoder: BaseEstimator | str | None) -> NDArray | Rows:
         other raw examples, or is empty, or if an encoder of ours would take the wrong axis for the
         channels.
     """
-    if isinstance(X, ExamplePairs):
-        examples, is_raw = _numbers_or_raw(X.examples)
-        pairs: NDArray | Rows = RowsOfPairs.used(examples, X.indices)
-    else:
-        pairs, is_raw = _numbers_or_raw(X)
-    if pairs.ndim < 3 - is_raw or pairs.shape[1] != 2:
-        raise ValueError(
-            "X must hold pairs of examples and have shape (n_pairs, 2, n_features), "
-            "(n_pairs, 2, H, W) or (n_pairs, 2, C, H, W), or (n_pairs, 2) where they are text, got "
-            f"shape {pairs.shape}; for one pair pass X[:1] instead of X[0]."
-        )
-    if 0 in pairs.shape:
-        raise ValueError(f"X must not be empty, got shape {pairs.shape}.")
+    pairs = as_pairs(X)
     first = first_step(encoder)
     ours = first is None or isinstance(first, str | BaseTransformer)
     if ours and getattr(first, "image_shape", None) is None and pairs.ndim == 5:
         check_channels(pairs.shape)
     return pairs
-
-
-def _numbers_or_raw(X) -> tuple[NDArray | Rows, bool]:
-    """Return X as numbers or, for the encoder to judge, raw examples; and whether it is raw."""
-    try:
-        return as_rows(X), False
-    except NotNumbersError:
-        return np.asarray(X), True
 
 
 def select(pairs: NDArray | Rows, numbers: NDArray[np.intp]) -> Rows:
@@ -87,10 +64,15 @@ def embedded_pairs(pairs: NDArray | Rows, embeddings: NDArray) -> NDArray | Rows
     return embeddings.reshape(len(pairs), 2, -1)
 
 
+def learns_from_pairs(encoder: BaseEstimator) -> bool:
+    """Whether an encoder, or the last step of a Pipeline, has a `fit_pairs`."""
+    return hasattr(last_step(encoder), "fit_pairs")
+
+
 def fit_on_pairs(
     encoder: BaseEstimator, pairs: NDArray | Rows, same: NDArray[np.bool_]
 ) -> BaseEstimator:
-    """Fit a fresh encoder on pairs: a :class:`SiameseTransformer` by `same`, others without.
+    """Fit a fresh encoder on pairs: one that learns from pairs by `same`, others without.
 
     Parameters
     ----------
@@ -108,11 +90,9 @@ def fit_on_pairs(
     ValueError
         If the encoder learns from class labels.
     """
-    if isinstance(encoder, SiameseTransformer):
-        learner = SiameseTransformerOfPairs(**encoder.get_params(deep=False))
-        encoder.__dict__.update(vars(learner.fit(pairs, same.astype(np.intp))))
-        return encoder
-    if isinstance(encoder, Pipeline) and isinstance(last_step(encoder), SiameseTransformer):
+    if hasattr(encoder, "fit_pairs"):
+        return encoder.fit_pairs(pairs, same)
+    if isinstance(encoder, Pipeline) and learns_from_pairs(encoder):
         first, (name, last) = encoder[:-1], encoder.steps[-1]
         if len(first):
             output = first.fit_transform(encoder_input(first, members(pairs)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from numbers import Real
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -38,11 +38,11 @@ from sk_fewshot.classifiers._pair_encoder import (
     examples_of,
     fit_on_pairs,
     hold_out,
+    learns_from_pairs,
     resumable,
     select,
 )
 from sk_fewshot.distances import METRICS, Metric, pairwise_distances
-from sk_fewshot.losses import PairBCELoss
 from sk_fewshot.transformers import SiameseTransformer
 
 _CHUNK = 64  # pairs compared at once, at most
@@ -281,8 +281,7 @@ class PairClassifier(LinksToDocs, ClassifierMixin, BaseEstimator):
 
         def fit(encoder: BaseEstimator) -> BaseEstimator:
             nonlocal unseen
-            by_pairs = isinstance(last_step(encoder), SiameseTransformer)
-            if self.calibration_pairs is None or not by_pairs:
+            if self.calibration_pairs is None or not learns_from_pairs(encoder):
                 return fit_on_pairs(encoder, pairs, same)
             rng = check_random_state(random_state)
             held_out = hold_out(same, self.calibration_pairs, rng)
@@ -336,9 +335,8 @@ def _comparison(
 ) -> Callable[[Tensor, Tensor], Tensor]:
     """Distance (n, 1, 1) of embeddings (n, 1, d) and (n, 1, d)."""
     if metric is None:
-        loss = getattr(last_step(encoder), "loss_", None)
-        if isinstance(loss, PairBCELoss):
-            comparator = loss.to(device)
-            return lambda x, y: -comparator.pair_logits(x, y)
+        loss: Any = getattr(last_step(encoder), "loss_", None)
+        if hasattr(loss, "pair_distance"):
+            return loss.to(device).pair_distance
         metric = getattr(loss, "metric", "euclidean")
     return partial(pairwise_distances, metric=metric)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from abc import ABCMeta, abstractmethod
+from collections.abc import Callable
 from itertools import chain
 from math import prod
 from numbers import Integral, Real
@@ -12,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -119,11 +121,11 @@ class BaseTransformer(
 
     @abstractmethod
     def _batch_shape(self, counts: np.ndarray) -> tuple[int, int]:
-        """Classes a batch and examples a class, for classes of these sizes."""
+        """Classes per batch and examples per class, for classes of these sizes."""
 
     @abstractmethod
     def _make_loss(self, n_classes: int, embedding_shape: tuple[int, ...]) -> nn.Module:
-        """The loss on (embeddings, y), for an encoder whose output has this shape an example."""
+        """The loss on (embeddings, y), for embeddings of this shape each."""
 
     def _make_validation_loss(self) -> nn.Module | None:
         """The loss on held-out classes; None: the training loss."""
@@ -234,31 +236,41 @@ class BaseTransformer(
             )
         return shape
 
-    def _train(self, X: np.ndarray | Rows, codes: np.ndarray) -> None:
+    def _train(self, X: NDArray | Rows, codes: NDArray[np.intp]) -> None:
+        """Learn from examples and their classes, 0 to n_classes - 1."""
+        self._learn(X, codes, self._split, self._make_loss)
+
+    def _learn(
+        self,
+        X: NDArray | Rows,
+        codes: NDArray[np.intp],
+        make_data: Callable[..., tuple[LabelledRows, LabelledRows | None]],
+        make_loss: Callable[[int, tuple[int, ...]], nn.Module],
+    ) -> None:
+        """Train a new encoder.
+
+        Parameters
+        ----------
+        X : ndarray or Rows of shape (n_samples, ...)
+        codes : ndarray of int of shape (n_samples,)
+            Classes, 0 to n_classes - 1.
+        make_data : callable
+            ``make_data(X, codes, rng, device)`` returns rows to train on, and others or None.
+        make_loss : callable
+            ``make_loss(n_classes, embedding_shape)`` returns the loss.
+        """
         workers = Workers.join(self.device)
-        device = workers.device
-        random_state, checkpoint = workers.agreed(self._checked_random_state()), None
-        if self.checkpoint is not None:
-            training = self._training(X, codes, workers.size)
-            checkpoint = Checkpoint(self.checkpoint, training, random_state, self.augment)
-            random_state = checkpoint.random_state
+        random_state, checkpoint = self._start(X, codes, workers)
         rng = check_random_state(random_state)
         seed = rng.randint(_SEEDS)
         n_way, n_per_class = self._batch_shape(np.bincount(codes))
-        data, validation = self._datasets(X, codes, rng, device)
-        with borrowed_generator(device):
-            seed_torch(seed, device)
-            module = self._make_module().to(device)
-            frozen = freeze(module, self.frozen or ())
-            embedding_shape = output_shape(module, self._input_shape, device)
-            if self.embedding_dim not in (None, prod(embedding_shape)):
-                raise ValueError(
-                    f"embedding_dim={self.embedding_dim}, but module {type(module).__name__} "
-                    f"returns {prod(embedding_shape)} numbers an example."
-                )
-            net: Any = train(
+        data, validation = make_data(X, codes, rng, workers.device)
+        with borrowed_generator(workers.device):
+            seed_torch(seed, workers.device)
+            module, frozen, embedding_shape = self._untrained(workers.device)
+            net = train(
                 module,
-                self._make_loss(data.n_classes, embedding_shape),
+                make_loss(data.n_classes, embedding_shape),
                 data,
                 validation=validation,
                 validation_loss=self._make_validation_loss(),
@@ -276,7 +288,36 @@ class BaseTransformer(
                 net_params=self.net_params or {},
                 checkpoint=checkpoint,
             )
-        self.net_ = net
+        self._keep(net, embedding_shape)
+
+    def _start(
+        self, X: NDArray | Rows, codes: NDArray[np.intp], workers: Workers
+    ) -> tuple[int, Checkpoint | None]:
+        """Return the seed that all workers draw by, and the checkpoint to go on from, if any."""
+        random_state = workers.agreed(self._checked_random_state())
+        if self.checkpoint is None:
+            return random_state, None
+        training = self._training(X, codes, workers.size)
+        checkpoint = Checkpoint(self.checkpoint, training, random_state, self.augment)
+        return checkpoint.random_state, checkpoint
+
+    def _untrained(
+        self, device: torch.device
+    ) -> tuple[nn.Module, list[nn.Module], tuple[int, ...]]:
+        """Return a new encoder, its frozen parts, and the shape of an embedding."""
+        module = self._make_module().to(device)
+        frozen = freeze(module, self.frozen or ())
+        embedding_shape = output_shape(module, self._input_shape, device)
+        if self.embedding_dim not in (None, prod(embedding_shape)):
+            raise ValueError(
+                f"embedding_dim={self.embedding_dim}, but module {type(module).__name__} "
+                f"returns {prod(embedding_shape)} numbers per example."
+            )
+        return module, frozen, embedding_shape
+
+    def _keep(self, net: Any, embedding_shape: tuple[int, ...]) -> None:
+        """Set the fitted attributes to what has been learned."""
+        self.net_: Any = net
         self.module_: nn.Module = getattr(net.module_, "_orig_mod", net.module_).eval()
         self.loss_: nn.Module = net.criterion_.eval()
         for parameter in chain(self.module_.parameters(), self.loss_.parameters()):
@@ -294,7 +335,9 @@ class BaseTransformer(
             return int(self.random_state)
         return check_random_state(self.random_state).randint(_SEEDS)
 
-    def _training(self, X: np.ndarray | Rows, codes: np.ndarray, n_workers: int) -> dict[str, str]:
+    def _training(
+        self, X: NDArray | Rows, codes: NDArray[np.intp], n_workers: int
+    ) -> dict[str, str]:
         """Digests of all that decides what is learned, by name."""
         params = self.get_params(deep=False)
         for name in ("checkpoint", "device", "verbose"):
@@ -310,7 +353,7 @@ class BaseTransformer(
             "y": digest(codes),
         }
 
-    def _datasets(self, X, codes, rng, device) -> tuple[LabelledRows, LabelledRows | None]:
+    def _split(self, X, codes, rng, device) -> tuple[LabelledRows, LabelledRows | None]:
         """Training rows and, with `validation_classes`, rows of other classes."""
         if self.validation_classes is None:
             return LabelledRows(X, codes, self._input_shape, device), None
@@ -338,36 +381,3 @@ class BaseTransformer(
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def n_classes_a_batch(name: str, given: int | None, most: int, counts: np.ndarray) -> int:
-    """Classes a batch: as given, or up to `most`.
-
-    Raises
-    ------
-    ValueError
-        If more are given than there are.
-    """
-    if given is not None and given > len(counts):
-        raise ValueError(f"{name}={given} must not be greater than n_classes={len(counts)}.")
-    return min(most, len(counts)) if given is None else given
-
-
-def n_examples_a_class(
-    name: str, given: int | None, least: int, most: int, counts: np.ndarray
-) -> int:
-    """Examples of a class in a batch: as given, or `least` to `most`, as the smallest class allows.
-
-    Raises
-    ------
-    ValueError
-        If the smallest class has fewer than are given, or than `least`.
-    """
-    needed = least if given is None else given
-    if counts.min() < needed:
-        raise ValueError(
-            f"Training with {name} needs {needed} examples of each class, but the smallest class "
-            f"has n_samples={counts.min()}. Learn to compare from classes with more examples; for "
-            "the encoder of a classifier that is what meta_fit is for."
-        )
-    return min(most, counts.min()) if given is None else given

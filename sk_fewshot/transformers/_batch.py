@@ -11,7 +11,8 @@ from torch import nn
 
 from sk_fewshot.heads import PrototypicalHead
 from sk_fewshot.losses import EpisodeLoss
-from sk_fewshot.transformers._base import BaseTransformer, n_classes_a_batch, n_examples_a_class
+from sk_fewshot.transformers._base import BaseTransformer
+from sk_fewshot.transformers._batch_size import classes_per_batch, examples_per_class
 
 _BATCH = 72  # 18 classes x 4 examples, as Hermans, Beyer and Leibe (2017)
 _EXAMPLES = 4
@@ -64,10 +65,10 @@ class BatchTransformer(BaseTransformer):
 
     def _batch_shape(self, counts):
         n_samples = self.samples_per_class or min(_EXAMPLES, counts.min())
-        n_classes = n_classes_a_batch(
+        n_classes = classes_per_batch(
             "classes_per_batch", self.classes_per_batch, max(2, _BATCH // n_samples), counts
         )
-        return n_classes, n_examples_a_class(
+        return n_classes, examples_per_class(
             "samples_per_class",
             self.samples_per_class,
             2,

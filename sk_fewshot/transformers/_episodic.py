@@ -10,12 +10,8 @@ from sklearn.utils._param_validation import Interval
 from torch import nn
 
 from sk_fewshot.losses import EpisodeLoss
-from sk_fewshot.transformers._base import (
-    POSITIVE,
-    BaseTransformer,
-    n_classes_a_batch,
-    n_examples_a_class,
-)
+from sk_fewshot.transformers._base import POSITIVE, BaseTransformer
+from sk_fewshot.transformers._batch_size import classes_per_batch, examples_per_class
 
 _WAYS = 20
 _QUERIES = 5
@@ -42,7 +38,7 @@ class EpisodicTransformer(BaseTransformer):
 
     @abstractmethod
     def _make_head(self, embedding_shape: tuple[int, ...]) -> nn.Module:
-        """The head, for an encoder whose output has this shape an example."""
+        """The head, for embeddings of this shape each."""
 
     @property
     def head_(self) -> nn.Module:
@@ -53,7 +49,7 @@ class EpisodicTransformer(BaseTransformer):
         return EpisodeLoss(self._make_head(embedding_shape), self.n_shot)
 
     def _batch_shape(self, counts):
-        n_way = n_classes_a_batch("n_way", self.n_way, _WAYS, counts)
+        n_way = classes_per_batch("n_way", self.n_way, _WAYS, counts)
         given = None if self.n_query is None else self.n_shot + self.n_query
         least, most = self.n_shot + 1, self.n_shot + _QUERIES
-        return n_way, n_examples_a_class("n_shot + n_query", given, least, most, counts)
+        return n_way, examples_per_class("n_shot + n_query", given, least, most, counts)

@@ -6,12 +6,19 @@ from math import prod, sqrt
 from numbers import Real
 from typing import ClassVar
 
+import numpy as np
+from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from sk_fewshot._utils.examples import check_channels, check_rows
+from sk_fewshot._utils.pairs import as_pairs, check_same
+from sk_fewshot._utils.rows import members
+from sk_fewshot._utils.state import all_or_nothing
 from sk_fewshot.distances import METRICS
 from sk_fewshot.heads import SiameseHead
 from sk_fewshot.losses import ContrastiveLoss, PairBCELoss
 from sk_fewshot.transformers._batch import BatchTransformer, given, refuse
+from sk_fewshot.transformers._siamese_pairs import GivenPairsLoss, PairRows
 
 
 class SiameseTransformer(BatchTransformer):
@@ -109,7 +116,7 @@ class SiameseTransformer(BatchTransformer):
     history_ : list of dict
         Losses and duration of each epoch.
     classes_ : ndarray of shape (n_classes,)
-        The training classes.
+        The training classes. After `fit_pairs`, 0 (different) and 1 (same).
     image_shape_ : tuple of (C, H, W) or None
         Shape of an image; None for flat features.
     embedding_dim_ : int
@@ -207,12 +214,75 @@ class SiameseTransformer(BatchTransformer):
 
     loss_: ContrastiveLoss | PairBCELoss
 
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_pairs(self, pairs, same):
+        """Learn to compare from given pairs instead of labelled examples.
+
+        A batch holds as many same as different pairs, `samples_per_class` of either.
+
+        Parameters
+        ----------
+        pairs : array-like of shape (n_pairs, 2, n_features), (n_pairs, 2, H, W) or \
+                (n_pairs, 2, C, H, W)
+            Pairs of examples; also :class:`~sk_fewshot.datasets.ExamplePairs`.
+        same : array-like of shape (n_pairs,)
+            1 or True where both are of one class, 0 or False where not: two pairs or more of either
+            kind.
+
+        Returns
+        -------
+        self : object
+            The fitted transformer; its `classes_` are 0 (different) and 1 (same).
+
+        Raises
+        ------
+        ValueError
+            If there are too few pairs of a kind, or `validation_classes` is given, or `checkpoint`
+            is damaged or of another training.
+        OSError
+            If `checkpoint` cannot be read or written.
+        KeyboardInterrupt
+            If interrupted; the estimator is then as it was before. With a `checkpoint`, the next
+            `fit_pairs` goes on after the last whole epoch.
+
+        See Also
+        --------
+        PairClassifier : Decides whether two examples are of the same class.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_digits
+        >>> from sk_fewshot import SiameseTransformer
+        >>> from sk_fewshot.metrics import make_pairs
+        >>> X, y = load_digits(return_X_y=True)
+        >>> pairs, same = make_pairs(X, y, n_pairs=1000, random_state=0)
+        >>> encoder = SiameseTransformer(max_epochs=1, random_state=0).fit_pairs(pairs, same)
+        >>> encoder.transform(X).shape
+        (1797, 64)
+        """
+        if self.validation_classes is not None:
+            raise ValueError(
+                "validation_classes needs class labels, which pairs do not have; it must be None, "
+                f"got {self.validation_classes!r}."
+            )
+        with all_or_nothing(self) as fitted:
+            pairs = as_pairs(pairs, "pairs")
+            same = check_same(same, len(pairs))
+            if self.image_shape is None and pairs.ndim == 5:
+                check_channels(pairs.shape)
+            _, fitted.image_shape_ = check_rows(
+                fitted, members(pairs), image_shape=self._checked_image_shape(), reset=True
+            )
+            fitted.classes_ = np.array([0, 1])
+            fitted._learn(pairs, same, fitted._rows_of_pairs, fitted._make_loss_of_pairs)
+            fitted.loss_ = fitted.net_.criterion_.of_pair
+        return self
+
     @property
     def head_(self) -> SiameseHead:
         """The head of one-shot classification by what the loss compares by."""
-        if isinstance(self.loss_, PairBCELoss):
-            return SiameseHead(self.loss_.metric, comparator=self.loss_)
-        return SiameseHead(self.loss_.metric)
+        comparator = self.loss_ if hasattr(self.loss_, "pair_logits") else None
+        return SiameseHead(self.loss_.metric, comparator=comparator)
 
     @property
     def _directional(self):
@@ -227,6 +297,12 @@ class SiameseTransformer(BatchTransformer):
         margins = {"cosine": 0.5, "euclidean": sqrt(2 * embedding_dim)}
         margin = margins.get(metric, 1.0) if self.margin is None else self.margin
         return ContrastiveLoss(margin, metric)
+
+    def _rows_of_pairs(self, pairs, same, rng, device):
+        return PairRows(pairs, same, (2, *self._input_shape), device), None
+
+    def _make_loss_of_pairs(self, n_classes, embedding_shape):
+        return GivenPairsLoss(self._make_loss(n_classes, embedding_shape))
 
     def _make_validation_loss(self):
         return None
