@@ -213,7 +213,7 @@ BAD_PARAMETERS = {
 SAYS = {  # where the message names what was looked at instead
     "module": "module|one embedding",
     "augment": "augment",
-    "encoder": "encoder|Expected an estimator instance",
+    "encoder": "encoder",
 }
 
 

@@ -92,9 +92,10 @@ def fitted_encoder(
     encoder = classifier.encoder
     if isinstance(encoder, str | FrozenEstimator):
         return encoder
+    unfitted = _unfitted(classifier)
     if encoder is not None:
         _warn_if_fitted(encoder)
-    return fit(fresh_encoder(_unfitted(classifier), random_state))
+    return fit(fresh_encoder(unfitted, random_state))
 
 
 def meta_fit(self, X, y):
@@ -131,7 +132,13 @@ def meta_fit(self, X, y):
 
 
 def _unfitted(classifier: Any) -> BaseEstimator:
-    return classifier._default_encoder() if classifier.encoder is None else classifier.encoder
+    encoder = classifier.encoder
+    if isinstance(encoder, type):
+        raise TypeError(
+            f"encoder must be an instance, got the class {encoder.__name__}: pass "
+            f"{encoder.__name__}(...)."
+        )
+    return classifier._default_encoder() if encoder is None else encoder
 
 
 def encoder_input(encoder: BaseEstimator, X):
