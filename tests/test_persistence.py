@@ -33,7 +33,9 @@ from sk_fewshot import (
     SiameseTransformer,
     SphereFaceTransformer,
     TripletTransformer,
+    heads,
     load,
+    losses,
     save,
 )
 from sk_fewshot.augmentation import RandomAffine
@@ -42,6 +44,7 @@ from sk_fewshot.losses import SupConLoss
 from sk_fewshot.metrics import make_pairs
 from sk_fewshot.persistence import InvalidFileError
 from sk_fewshot.persistence._container import pack, unpack
+from sk_fewshot.persistence._modules import constructor_arguments
 
 TINY = {"max_epochs": 1, "batches_per_epoch": 2, "random_state": 0}
 N_CLASSES, PER_CLASS, N_FEATURES = 4, 6, 16
@@ -810,3 +813,30 @@ def test_mutated_structures_are_refused_or_estimators(victim, tmp_path):
         except InvalidFileError:
             refused += 1
     assert 100 < refused < 200
+
+
+MADE = [
+    heads.PrototypicalHead("cosine"),
+    heads.PrototypicalHead(temperature=0.3),
+    heads.MatchingHead(context=heads.FullContext(4, n_steps=2)),
+    heads.SiameseHead(comparator=losses.PairBCELoss(4)),
+    heads.RelationHead(4, n_filters=3, n_hidden=2, pooling="sum", loss="softmax"),
+    heads.RelationHead((2, 3, 3)),
+    losses.EpisodeLoss(heads.PrototypicalHead(), n_shot=2),
+    losses.SphereFaceLoss(3, 4, margin=2, annealing=False),
+    losses.SupConLoss(0.5),
+    MLP(4, 3, hidden=(5, 6)),
+    MLP(4, 3, hidden=()),
+    Conv4((1, 8, 8)),
+    Conv4((1, 8, 8), 64, n_filters=16),
+    Conv4((2, 28, 20), 5, n_filters=7, n_poolings=2),
+]
+
+
+@pytest.mark.parametrize("module", MADE, ids=lambda module: type(module).__name__)
+def test_a_module_tells_what_it_was_made_from(module):
+    again = type(module)(**constructor_arguments(module))
+    again.load_state_dict(module.state_dict())
+    assert repr(again) == repr(module)
+    described = [constructor_arguments(m) for m in (again, module)]
+    assert repr(described[0]) == repr(described[1])

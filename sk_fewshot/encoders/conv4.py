@@ -100,6 +100,8 @@ class Conv4(nn.Module):
                 f"n_poolings must be at most {possible} for images of {height} x {width} pixels, "
                 f"got {n_poolings}."
             )
+        self.n_filters = n_filters
+        self.n_poolings = n_poolings
         first = N_BLOCKS - n_poolings if is_small else 0
         self.blocks = nn.Sequential(
             *(
@@ -113,6 +115,7 @@ class Conv4(nn.Module):
         )
         self.map_shape = (n_filters, height >> n_poolings, width >> n_poolings)
         n_maps = math.prod(self.map_shape)
+        self._embedding_dim = embedding_dim  # None is not the length of an embedding
         self.embedding_dim = n_maps if embedding_dim is None else embedding_dim
         self.head = nn.Identity() if embedding_dim is None else nn.Linear(n_maps, embedding_dim)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -68,6 +68,7 @@ class MLP(nn.Module):
             raise ValueError(f"hidden must hold positive integers, got {hidden!r}.")
         self.n_features = n_features
         self.embedding_dim = embedding_dim
+        self.hidden = hidden
         self.scale = _MaxAbsScaler(n_features)
         self.rotation = nn.Linear(n_features, embedding_dim, bias=False).requires_grad_(False)
         nn.init.orthogonal_(self.rotation.weight)

@@ -45,6 +45,7 @@ class MetricHead(Head):
             temperature=temperature,
         )
         self.metric = metric
+        self.temperature = temperature
         self.log_temperature: Tensor
         if temperature is None and metric == "cosine":
             self.log_temperature = nn.Parameter(torch.tensor(math.log(_COSINE_TEMPERATURE)))

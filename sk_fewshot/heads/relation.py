@@ -83,9 +83,12 @@ class RelationHead(Head):
             pooling=pooling,
             loss=loss,
         )
+        self.embedding_shape = _as_map_shape(embedding_shape)
+        self.n_filters = n_filters
+        self.n_hidden = n_hidden
         self.pooling = pooling
-        self.objective = loss
-        self.comparator = Comparator(_as_map_shape(embedding_shape), n_filters, n_hidden)
+        self._loss = loss  # `loss` is the method of every head
+        self.comparator = Comparator(self.embedding_shape, n_filters, n_hidden)
 
     def enrol(self, support: Tensor, support_labels: Tensor) -> Tensor:
         """Return each class's side of the first convolution, (..., n_classes, H, W, n_filters)."""
@@ -104,7 +107,7 @@ class RelationHead(Head):
             n_pairs_a_query = state.shape[:-3].numel()
             chunks = of_query.split(max(1, _PAIRS // n_pairs_a_query), dim=-4)
             logits = torch.cat([self.comparator(chunk, state) for chunk in chunks], dim=-2)
-        return nn.functional.logsigmoid(logits) if self.objective == "mse" else logits
+        return nn.functional.logsigmoid(logits) if self._loss == "mse" else logits
 
     def loss(self, scores: Tensor, y: Tensor) -> Tensor:
         """Return the loss for labels (..., n_queries).
@@ -113,7 +116,7 @@ class RelationHead(Head):
         mean negative log-likelihood over all queries.
         """
         scores, y = scores.flatten(0, -2), y.flatten()
-        if self.objective == "softmax":
+        if self._loss == "softmax":
             return nn.functional.cross_entropy(scores, y)
         same = nn.functional.one_hot(y, scores.shape[-1]).to(scores.dtype)
         return nn.functional.mse_loss(scores.exp(), same)

@@ -11,63 +11,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sk_fewshot import heads
-from sk_fewshot.encoders import MLP, Conv4
 from sk_fewshot.persistence._container import InvalidFileError
 from sk_fewshot.persistence._known import LAYERS
 
 
-def _of_metric_head(head: Any) -> dict[str, Any]:
-    learned = isinstance(head.log_temperature, nn.Parameter)
-    return {"metric": head.metric, "temperature": None if learned else 1.0}  # the state has it
-
-
-_ARGUMENTS: dict[type, Callable[[Any], dict[str, Any]]] = {
-    heads.PrototypicalHead: _of_metric_head,
-    heads.MatchingHead: lambda head: {**_of_metric_head(head), "context": head.context},
-    heads.SiameseHead: lambda head: {**_of_metric_head(head), "comparator": head.comparator},
-    heads.RelationHead: lambda head: {
-        "embedding_shape": head.comparator.map_shape,
-        "n_filters": head.comparator.norm.num_features,
-        "n_hidden": head.comparator.linear[0].out_features,
-        "pooling": head.pooling,
-        "loss": head.objective,
-    },
-    heads.FullContext: lambda context: {
-        "embedding_dim": context.lstm.input_size,
-        "n_steps": context.n_steps,
-    },
-    MLP: lambda mlp: {
-        "n_features": mlp.n_features,
-        "embedding_dim": mlp.embedding_dim,
-        "hidden": tuple(
-            layer.out_features
-            for child in mlp.children()
-            if isinstance(child, nn.Sequential)
-            for layer in child
-            if isinstance(layer, nn.Linear)
-        )[:-1],
-    },
-    Conv4: lambda conv4: {
-        "image_shape": conv4.image_shape,
-        "embedding_dim": None if isinstance(conv4.head, nn.Identity) else conv4.embedding_dim,
-        "n_filters": conv4.map_shape[0],
-        "n_poolings": sum(isinstance(layer, nn.MaxPool2d) for layer in conv4.blocks.modules()),
-    },
-    nn.Sequential: lambda layers: {"layers": dict(layers._modules)},  # one may occur twice
-}
-
-
 def constructor_arguments(made: object) -> dict[str, Any]:
-    """What one of `OBJECTS` was made from: attributes of the same names, where no row says else."""
-    if type(made) in _ARGUMENTS:
-        return _ARGUMENTS[type(made)](made)
-    parameters = inspect.signature(type(made)).parameters.values()
-    arguments = {
-        p.name: getattr(made, p.name)
-        for p in parameters
+    """What one of `OBJECTS` was made from: its attributes of the same names.
+
+    An argument is kept with a leading underscore where its name means something else.
+    """
+    if type(made) is nn.Sequential:
+        return {"layers": dict(made._modules)}  # one may occur twice
+    names = [
+        p.name
+        for p in inspect.signature(type(made)).parameters.values()
         if p.name not in ("device", "dtype") and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-    }
+    ]
+    arguments = {name: vars(made).get(f"_{name}", getattr(made, name)) for name in names}
     if type(made) in LAYERS.values() and "bias" in arguments:
         arguments["bias"] = arguments["bias"] is not None
     return arguments
