@@ -12,6 +12,7 @@ from sk_fewshot.classifiers import (
 )
 from sk_fewshot.episodes import EpisodeSplit
 from sk_fewshot.evaluation import EpisodeScores, episode_score
+from sk_fewshot.gallery import PostgresGallery
 from sk_fewshot.transformers import (
     AMSoftmaxTransformer,
     ArcFaceTransformer,
@@ -36,6 +37,7 @@ __all__ = [
     "MatchingClassifier",
     "MatchingTransformer",
     "PairClassifier",
+    "PostgresGallery",
     "PrototypicalClassifier",
     "PrototypicalTransformer",
     "RelationClassifier",

@@ -26,6 +26,7 @@ from sk_fewshot.classifiers._encoder import encode_examples, learned_head
 from sk_fewshot.classifiers._scoring import class_scores, enrolled_state
 from sk_fewshot.episodes import EpisodeSplit
 from sk_fewshot.gallery._examples import byte_order
+from sk_fewshot.gallery._stored import GalleryEngine
 
 __all__ = ["EpisodeScores", "episode_score"]
 
@@ -180,6 +181,8 @@ def episode_score(
     y = check_labels(y)
     episodes = EpisodeSplit(n_way, n_shot, n_query, n_episodes, random_state, min_examples)
     clf = clone(clf)
+    shared = [name for name, value in clf.get_params().items() if isinstance(value, GalleryEngine)]
+    clf.set_params(**dict.fromkeys(shared))  # episodes leave what is enrolled there alone
     encoded = isinstance(clf, BaseFewShotClassifier) and _encodes_alike(clf)
     if encoded:
         clf, X = _encode_once(clf, X)

@@ -65,7 +65,7 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
         self.random_state = random_state
 
     @abstractmethod
-    def _make_head(self, gallery: MemoryGallery) -> Head:
+    def _make_head(self, gallery: MemoryGallery | None) -> Head:
         """The head for the fitted `encoder_`; one that learns learns from this gallery."""
 
     def _learns_head(self, encoder) -> bool:
@@ -347,12 +347,16 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
         assert_all_finite(y, input_name="y")
         check_consistent_length(embeddings, y)
         check_classification_targets(np.tile(y, 2))  # warns where half the labels occur once
+        self._take_names()
+        return embeddings, y
+
+    def _take_names(self) -> None:
+        """Take over what the encoder knows of the features of an example."""
         for name in ("n_features_in_", "feature_names_in_"):
             if hasattr(self.encoder_, name):
                 setattr(self, name, getattr(self.encoder_, name))
             elif not isinstance(self.encoder_, str):
                 self.__dict__.pop(name, None)
-        return embeddings, y
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from math import prod
+from numbers import Number
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,11 +19,13 @@ from sklearn.utils import check_array, check_random_state, get_tags
 from sklearn.utils.validation import _num_samples, check_is_fitted
 from torch import nn
 
+from sk_fewshot._training import digest
 from sk_fewshot._utils.containers import as_array
 from sk_fewshot._utils.examples import n_dimensions
 from sk_fewshot._utils.rows import Rows, pieces
 from sk_fewshot.transformers._base import BaseTransformer
 
+_NOT_DECIDING = ("copy", "memory", "n_jobs", "random_state", "verbose")  # what is embedded
 _Embeddings = TypeVar("_Embeddings", bound=np.ndarray | Rows)
 
 # length of an embedding; the square of twice as much is the largest squared distance
@@ -251,6 +254,33 @@ def check_comparable(embeddings: _Embeddings) -> _Embeddings:
 def first_step(encoder: Any) -> Any:
     """Return what an encoder starts with, within any freezing and Pipeline."""
     return _step(encoder, 0)
+
+
+def encoder_digest(encoder: BaseEstimator | str) -> str:
+    """Return what tells a fitted encoder from those whose embeddings are others.
+
+    The same in every process, and for an encoder that was saved and loaded.
+    """
+    return encoder if isinstance(encoder, str) else digest(_deciding(encoder))
+
+
+def _deciding(encoder: Any) -> Any:
+    """Return what the embeddings depend on: steps, weights, parameters and fitted numbers."""
+    if isinstance(encoder, FrozenEstimator):
+        return _deciding(encoder.estimator)
+    if isinstance(encoder, Pipeline):
+        return [_deciding(step) for _, step in encoder.steps]
+    if not isinstance(encoder, BaseEstimator):  # "passthrough" in a Pipeline
+        return encoder
+    if isinstance(encoder, BaseTransformer):
+        return [type(encoder), encoder.module_.state_dict()]
+    params = {k: v for k, v in encoder.get_params(deep=False).items() if k not in _NOT_DECIDING}
+    fitted = {
+        name: value
+        for name, value in vars(encoder).items()
+        if name.endswith("_") and isinstance(value, np.ndarray | Number)
+    }
+    return [type(encoder), params, list(fitted.items())]
 
 
 def last_step(encoder: Any) -> Any:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 from numpy.typing import NDArray
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sk_fewshot._utils.device import resolve_device
-from sk_fewshot._utils.state import of_one_moment
+from sk_fewshot._utils.state import all_or_nothing, of_one_moment
 from sk_fewshot.classifiers import _left_out
 from sk_fewshot.classifiers._base import BaseFewShotClassifier
+from sk_fewshot.classifiers._encoder import encoder_digest
 from sk_fewshot.distances import METRICS
 from sk_fewshot.gallery._approximate import check_index
 from sk_fewshot.gallery._gallery import Neighbors
+from sk_fewshot.gallery._stored import GalleryEngine, StoredGallery
 from sk_fewshot.heads._metric import MetricHead
 
 
@@ -26,7 +29,7 @@ class NearestClassifier(BaseFewShotClassifier):
         **BaseFewShotClassifier._parameter_constraints,
         "metric": [StrOptions(set(METRICS)), callable],
         "temperature": [Interval(Real, 0, None, closed="neither"), None],
-        "index": [StrOptions({"faiss"}), None],
+        "index": [StrOptions({"faiss"}), GalleryEngine, None],
     }
 
     head_: MetricHead
@@ -53,6 +56,44 @@ class NearestClassifier(BaseFewShotClassifier):
         self.metric = metric
         self.temperature = temperature
         self.index = index
+
+    def join(self) -> Self:
+        """Take part in a gallery that others have enrolled, instead of `fit`.
+
+        `index` says where it is. The encoder must be frozen, or "passthrough", and the one that
+        the gallery was enrolled with.
+
+        Returns
+        -------
+        self : object
+            The fitted classifier.
+
+        Raises
+        ------
+        ValueError
+            If `index` is no :class:`~sk_fewshot.gallery.PostgresGallery`, there is no gallery yet,
+            or it has another metric or encoder.
+        """
+        self._validate_params()
+        if not isinstance(self.index, GalleryEngine):
+            raise ValueError(
+                f"join needs a gallery that is shared, index=PostgresGallery(...), got "
+                f"index={self.index!r}."
+            )
+        if not isinstance(self.encoder, str | FrozenEstimator) or self._learns_head(self.encoder):
+            raise ValueError(
+                "join learns nothing, so that it needs a fitted encoder, frozen, with all that it "
+                f"compares by: encoder=FrozenEstimator(fitted). Got encoder={self.encoder!r}."
+            )
+        resolve_device(self.device)
+        with all_or_nothing(self) as fitted:
+            fitted.encoder_ = self.encoder
+            head: Any = fitted._make_head(None)
+            fitted.head_ = head
+            fitted.gallery_ = fitted._stored_gallery()
+            fitted.image_shape_, fitted.n_features_in_ = None, fitted.gallery_.dimension()
+            fitted._take_names()
+        return self
 
     @of_one_moment
     def kneighbors(self, X, n_neighbors=5, return_distance=True):
@@ -119,6 +160,17 @@ class NearestClassifier(BaseFewShotClassifier):
 
     _best_scores_without_class = _left_out.without_class_by_neighbors
     _best_scores_without_example = _left_out.without_example_by_neighbors
+
+    def _store(self, embeddings, y, ids, *, joins):
+        if isinstance(self.index, GalleryEngine):
+            self._keep(self._stored_gallery().begun(embeddings, y, ids, joins=joins))
+
+    def _stored_gallery(self) -> StoredGallery:
+        return self.index.gallery(
+            self._gallery_kind,
+            metric=self.head_.distance,
+            encoder=encoder_digest(self.encoder_),
+        )
 
     def _check_settings(self):
         super()._check_settings()

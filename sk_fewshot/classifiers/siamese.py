@@ -50,11 +50,12 @@ class SiameseClassifier(NearestClassifier):
     temperature : float or None, default=None
         Divides the distances, or the logits of p(same). None: 0.1 for "cosine" and 1 for the
         others.
-    index : {"faiss"} or None, default=None
+    index : {"faiss"}, PostgresGallery or None, default=None
         "faiss": approximate search by FAISS in `predict` and `kneighbors` where 1,024 embeddings or
         more are enrolled. Its index is built at the first query after an enrolment, beside the
-        estimator, and is not copied or saved with it. Not for "manhattan" and callables. None:
-        exact search.
+        estimator, and is not copied or saved with it. Not for "manhattan" and callables. A
+        :class:`~sk_fewshot.PostgresGallery` keeps what is enrolled in a database that many
+        processes share. None: exact search in memory.
     reject_below : float or None, default=None
         Open set: `predict` labels queries whose `score_samples` is under it as `unknown_label`.
         None: every query gets a known class. `calibrate_rejection` chooses it.

@@ -82,8 +82,8 @@ class Examples(MemoryGallery):
         arrival = np.arange(len(codes))
         if ids is None:
             return cls._sorted(classes, embeddings, codes, arrival, arrival, len(codes))
-        ids = _checked_ids(ids, len(codes))
-        return cls._sorted(classes, embeddings, codes, arrival, ids, _after(ids, 0))
+        ids = checked_ids(ids, len(codes))
+        return cls._sorted(classes, embeddings, codes, arrival, ids, after(ids, 0))
 
     def enrolled(self, embeddings, y, ids=None) -> Self:
         """Return a gallery with further embeddings, as if all had come at once."""
@@ -100,7 +100,7 @@ class Examples(MemoryGallery):
                 )
             ids = np.arange(self.next_id, self.next_id + len(own))
         else:
-            ids = _checked_ids(ids, len(own), among=self.ids)
+            ids = checked_ids(ids, len(own), among=self.ids)
         shared = self.ids is self.arrival and np.array_equal(ids, arrival)
         joined = np.concatenate([self.arrival, arrival])
         return self._sorted(
@@ -109,7 +109,7 @@ class Examples(MemoryGallery):
             np.concatenate([known[self.codes], place[own]]),
             joined,
             joined if shared else np.concatenate([self.ids, ids]),
-            _after(ids, self.next_id),
+            after(ids, self.next_id),
         )
 
     def find(self, embeddings: NDArray, codes: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -149,7 +149,7 @@ class Examples(MemoryGallery):
         ValueError
             If an id is none of those enrolled, or no example is left.
         """
-        given = _checked_ids(ids, None)
+        given = checked_ids(ids, None)
         unknown = given if kind_of(given) != kind_of(self.ids) else given[~np.isin(given, self.ids)]
         if len(unknown):
             raise ValueError(f"ids must be among those enrolled, got {unknown[:5].tolist()}.")
@@ -189,12 +189,12 @@ def byte_order(embeddings: NDArray) -> NDArray[np.intp]:
     return rows.view(np.dtype((np.void, rows.strides[0])))[:, 0].argsort(kind="stable")
 
 
-def _after(ids: NDArray, next_id: int) -> int:
+def after(ids: NDArray, next_id: int) -> int:
     """Return a number above all that have been keys."""
     return max(next_id, int(ids.max()) + 1) if ids.dtype.kind in "iu" and len(ids) else next_id
 
 
-def _checked_ids(ids: ArrayLike, n: int | None, *, among: NDArray | None = None) -> NDArray:
+def checked_ids(ids: ArrayLike, n: int | None, *, among: NDArray | None = None) -> NDArray:
     """Return keys as an array of integers or strings.
 
     Raises

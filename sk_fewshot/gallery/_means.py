@@ -71,7 +71,7 @@ class ClassMeans(MemoryGallery):
     @classmethod
     def of(cls, embeddings, y, ids=None) -> Self:
         """Return the means of support embeddings."""
-        _refuse(ids)
+        refuse_ids(ids)
         classes, codes = np.unique(y, return_inverse=True)
         counts = np.bincount(codes)
         if is_mapped(embeddings) and np.array_equal(codes, np.arange(len(codes))):
@@ -81,7 +81,7 @@ class ClassMeans(MemoryGallery):
 
     def enrolled(self, embeddings, y, ids=None) -> Self:
         """Return the means with those of further embeddings, as if all had come at once."""
-        _refuse(ids)
+        refuse_ids(ids)
         labels, own = np.unique(y, return_inverse=True)
         classes, touched, new = merge(self.classes, labels)
         dtype = np.result_type(self.rows, embeddings)
@@ -111,12 +111,7 @@ class ClassMeans(MemoryGallery):
 
     def without(self, ids: ArrayLike) -> NoReturn:
         """Refuse: a mean that was rounded cannot be taken apart exactly."""
-        raise TypeError(
-            "remove takes single examples back, but prototypes are means: the examples themselves "
-            "are not kept, and what a rounded mean owes to one of them is lost. Forget the class "
-            "by remove_class and enrol its other examples, or use MatchingClassifier or "
-            "SiameseClassifier, which keep examples."
-        )
+        refuse_removal()
 
     def _sums(self) -> NDArray[np.float64]:
         return self.rows.astype(np.float64) if self.sums is None else self.sums
@@ -125,7 +120,30 @@ class ClassMeans(MemoryGallery):
         return _means(self._sums(), self.counts, dtype)
 
 
-def _refuse(ids: ArrayLike | None) -> None:
+def refuse_removal() -> NoReturn:
+    """Refuse to take single examples back.
+
+    Raises
+    ------
+    TypeError
+        Always.
+    """
+    raise TypeError(
+        "remove takes single examples back, but prototypes are means: the examples themselves "
+        "are not kept, and what a rounded mean owes to one of them is lost. Forget the class "
+        "by remove_class and enrol its other examples, or use MatchingClassifier or "
+        "SiameseClassifier, which keep examples."
+    )
+
+
+def refuse_ids(ids: ArrayLike | None) -> None:
+    """Refuse keys.
+
+    Raises
+    ------
+    TypeError
+        If there are any.
+    """
     if ids is not None:
         raise TypeError(
             "ids are keys of single examples, but prototypes are means: the examples themselves "
