@@ -71,7 +71,7 @@ class ClassBalancedBatches:
     n_per_class : int
         K.
     n_batches : int
-        Batches an epoch, of each worker.
+        Batches per epoch, of each worker.
     augment : callable or None
         Maps a batch of examples to one of the same shape.
     seed : int or None

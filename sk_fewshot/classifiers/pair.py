@@ -76,11 +76,11 @@ class PairClassifier(LinksToDocs, ClassifierMixin, BaseEstimator):
         - another scikit-learn transformer that learns without labels: cloned and fitted on the
           examples inside `fit`.
         - ``FrozenEstimator(fitted)``: used as it is; `fit` computes no gradient.
-    metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"}, callable or None, \
-            default=None
-        The distance d. A callable takes tensors (n, d) and (m, d) and returns (n, m). None: the
-        metric of the loss that trained the encoder, if it has one, otherwise "euclidean"; for a
-        :class:`SiameseTransformer` with loss="bce", minus the logit of its p(same).
+    metric : str, callable or None, default=None
+        The distance d: a name in :data:`~sk_fewshot.distances.METRICS`, or a callable that takes
+        tensors (n, d) and (m, d) and returns (n, m). None: the metric of the loss that trained the
+        encoder, if it has one, otherwise "euclidean"; for a :class:`SiameseTransformer` with
+        loss="bce", minus the logit of its p(same).
     false_accept_rate : float in [0, 1] or None, default=None
         Chooses the threshold. None: most of the pairs of `fit` are told right. A number: one more
         different pair, drawn as the n different ones of `fit` were, is taken for the same with at
@@ -94,9 +94,9 @@ class PairClassifier(LinksToDocs, ClassifierMixin, BaseEstimator):
         pairs, and they come from the same ones, too optimistic. Encoders that see no labels inside
         `fit` leave all pairs for both.
     device : str or torch.device, default="auto"
-        Where distances are computed; "auto" takes CUDA where there is one.
+        Where embeddings are compared; "auto" takes CUDA where there is one.
     random_state : int, RandomState instance or None, default=None
-        Draws the calibration pairs and seeds an encoder that has no seed of its own. Where the
+        Seeds an encoder that has no seed of its own. Also draws the calibration pairs. Where the
         encoder has a `checkpoint`, only an int counts, and without one the seed comes from the
         pairs: an interrupted `fit` is resumed by the next one on the same pairs.
 

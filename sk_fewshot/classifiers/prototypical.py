@@ -36,10 +36,9 @@ class PrototypicalClassifier(NearestClassifier):
         - "passthrough": X holds embeddings, or images to compare pixel by pixel.
         - a scikit-learn transformer: cloned and fitted on the support set inside `fit`.
         - ``FrozenEstimator(fitted)``: used as it is.
-    metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"} or callable, \
-            default="sqeuclidean"
-        The distance d, the paper's by default. A callable takes tensors (n, d) and (m, d) and
-        returns (n, m).
+    metric : str or callable, default="sqeuclidean"
+        The distance d: a name in :data:`~sk_fewshot.distances.METRICS`, or a callable that takes
+        tensors (n, d) and (m, d) and returns (n, m).
     temperature : float or None, default=None
         Divides the distances before the softmax. None: what the encoder learned with this metric,
         otherwise 0.1 for "cosine" and 1 for the others.
@@ -56,7 +55,7 @@ class PrototypicalClassifier(NearestClassifier):
         Label of rejected queries, of the kind of the classes and none of them. None: -1 among
         numbers, "unknown" among strings.
     device : str or torch.device, default="auto"
-        Where distances are computed; "auto" takes CUDA where there is one.
+        Where embeddings are compared; "auto" takes CUDA where there is one.
     random_state : int, RandomState instance or None, default=None
         Seeds an encoder that has no seed of its own.
 

@@ -49,9 +49,9 @@ class RelationClassifier(BaseFewShotClassifier):
         Label of rejected queries, of the kind of the classes and none of them. None: -1 among
         numbers, "unknown" among strings.
     device : str or torch.device, default="auto"
-        Where relations are computed; "auto" takes CUDA where there is one.
+        Where embeddings are compared; "auto" takes CUDA where there is one.
     random_state : int, RandomState instance or None, default=None
-        Seeds an encoder that has no seed of its own, and a comparator learned in `fit`.
+        Seeds an encoder that has no seed of its own. Also seeds a comparator learned in `fit`.
 
     Attributes
     ----------

@@ -41,15 +41,16 @@ class SiameseClassifier(NearestClassifier):
         - "passthrough": X holds embeddings, or images to compare pixel by pixel.
         - a scikit-learn transformer: cloned and fitted on the support set inside `fit`.
         - ``FrozenEstimator(fitted)``: used as it is.
-    metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"}, callable or None, \
-            default=None
-        The distance d; a callable takes tensors (n, d) and (m, d) and returns (n, m). None: what
-        the encoder, a :class:`SiameseTransformer`, learned to compare by. Over any other encoder,
-        None lets `fit` learn from pairs of support examples how much each coordinate counts, which
-        takes two examples of each class or more; `partial_fit` then keeps that.
+    metric : str, callable or None, default=None
+        The distance d: a name in :data:`~sk_fewshot.distances.METRICS`, or a callable that takes
+        tensors (n, d) and (m, d) and returns (n, m). None: what the encoder, a
+        :class:`SiameseTransformer`, learned to compare by. Over any other encoder, None lets `fit`
+        learn from pairs of support examples how much each coordinate counts, which takes two
+        examples of each class or more; `partial_fit` then keeps that.
     temperature : float or None, default=None
-        Divides the distances, or the logits of p(same). None: 0.1 for "cosine" and 1 for the
-        others.
+        Divides the distances before the softmax. None: what the encoder learned with this metric,
+        otherwise 0.1 for "cosine" and 1 for the others. Where p(same) is learned, it divides its
+        logits.
     index : {"faiss"}, PostgresGallery or None, default=None
         "faiss": approximate search by FAISS in `predict` and `kneighbors` where 1,024 embeddings or
         more are enrolled. Its index is built at the first query after an enrolment, beside the
@@ -63,9 +64,9 @@ class SiameseClassifier(NearestClassifier):
         Label of rejected queries, of the kind of the classes and none of them. None: -1 among
         numbers, "unknown" among strings.
     device : str or torch.device, default="auto"
-        Where pairs are compared; "auto" takes CUDA where there is one.
+        Where embeddings are compared; "auto" takes CUDA where there is one.
     random_state : int, RandomState instance or None, default=None
-        Seeds an encoder that has no seed of its own, and a comparator learned in `fit`.
+        Seeds an encoder that has no seed of its own. Also seeds a comparator learned in `fit`.
 
     Attributes
     ----------

@@ -1,5 +1,15 @@
 """Distances between the rows of two tensors, and the one table of their names.
 
+A parameter `metric` takes one of these names, the keys of :data:`METRICS`:
+
+==============  =====================================================
+"sqeuclidean"   the squared Euclidean distance, ``sum((x - y) ** 2)``
+"euclidean"     its square root
+"cosine"        1 minus the cosine of the angle between x and y
+"manhattan"     ``sum(abs(x - y))``
+"dot"           minus the inner product, ``-sum(x * y)``
+==============  =====================================================
+
 The named distances take ``x`` of shape (..., n, d) and ``y`` of shape (..., m, d) and return
 (..., n, m) in the dtype of the inputs, with a relative accuracy of 1e-5. The distance of two points
 depends on these two alone: what else is compared in the same call changes it by rounding at most.

@@ -90,6 +90,7 @@ METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "manhattan": manhattan,
     "dot": dot,
 }
+"""The distances by the names that every `metric` takes."""
 
 
 def check_comparable_points(x: Tensor, y: Tensor) -> None:

@@ -40,9 +40,9 @@ def paired_distances(x: Tensor, y: Tensor, metric: Metric = "sqeuclidean") -> Te
         Floating point.
     y : Tensor of shape (..., n, d)
         Same dtype and device; leading dimensions may be broadcast.
-    metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"} or callable
-        A callable takes two tensors (n, d) and (m, d) and returns (n, m); it is called pair by
-        pair.
+    metric : str or callable
+        A name in :data:`METRICS`, or a callable that takes two tensors (n, d) and (m, d) and
+        returns (n, m); it is called pair by pair.
 
     Returns
     -------

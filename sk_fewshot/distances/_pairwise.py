@@ -21,8 +21,9 @@ def pairwise_distances(x: Tensor, y: Tensor, metric: Metric = "sqeuclidean") -> 
         Floating point; leading dimensions are batches.
     y : Tensor of shape (..., m, d)
         Same dtype, device and leading dimensions as ``x``.
-    metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"} or callable
-        A callable takes two tensors (n, d) and (m, d) and returns (n, m).
+    metric : str or callable
+        A name in :data:`METRICS`, or a callable that takes two tensors (n, d) and (m, d) and
+        returns (n, m).
 
     Returns
     -------

@@ -25,7 +25,7 @@ class MetricHead(Head):
 
     Parameters
     ----------
-    metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"} or callable
+    metric : str or callable
     temperature : float or None
         Distances are divided by it. None: 1, except for "cosine", where it is learned from 0.1 on.
     """

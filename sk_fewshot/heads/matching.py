@@ -24,9 +24,9 @@ class MatchingHead(MetricHead):
 
     Parameters
     ----------
-    metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"} or callable, \
-            default="cosine"
-        The distance d; the paper's is the cosine one.
+    metric : str or callable, default="cosine"
+        The distance d: a name in :data:`~sk_fewshot.distances.METRICS`, or a callable. The paper's
+        is the cosine one.
     temperature : float or None, default=None
         Distances are divided by it. None: 1, except for "cosine", where it is learned from 0.1 on.
         The paper has none, and 1 caps the probability of one of five classes at 0.65.

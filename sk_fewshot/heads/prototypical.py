@@ -22,9 +22,9 @@ class PrototypicalHead(MetricHead):
 
     Parameters
     ----------
-    metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"} or callable, \
-            default="sqeuclidean"
-        The distance d; the paper's is the squared Euclidean one.
+    metric : str or callable, default="sqeuclidean"
+        The distance d: a name in :data:`~sk_fewshot.distances.METRICS`, or a callable. The paper's
+        is the squared Euclidean one.
     temperature : float or None, default=None
         Distances are divided by it. None: 1, the paper's, except for "cosine", where it is learned
         from 0.1 on.

@@ -26,9 +26,9 @@ class SiameseHead(MetricHead):
 
     Parameters
     ----------
-    metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"} or callable, \
-            default="euclidean"
-        The distance d. Unused with a `comparator`.
+    metric : str or callable, default="euclidean"
+        The distance d: a name in :data:`~sk_fewshot.distances.METRICS`, or a callable. Unused with
+        a `comparator`.
     temperature : float or None, default=None
         Distances, or the comparator's logits, are divided by it. None: 1, except for "cosine",
         where it is learned from 0.1 on.

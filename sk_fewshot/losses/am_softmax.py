@@ -32,7 +32,7 @@ class AMSoftmaxLoss(MarginSoftmaxLoss):
     Attributes
     ----------
     weight : Parameter of shape (n_classes, embedding_dim)
-        One direction a class; its length is ignored.
+        One direction per class; its length is ignored.
 
     Raises
     ------

@@ -40,7 +40,7 @@ class ArcFaceLoss(MarginSoftmaxLoss):
     Attributes
     ----------
     weight : Parameter of shape (n_classes, embedding_dim)
-        One direction a class; its length is ignored.
+        One direction per class; its length is ignored.
 
     Raises
     ------

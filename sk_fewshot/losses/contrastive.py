@@ -31,9 +31,9 @@ class ContrastiveLoss(nn.Module):
     margin : float, default=1.0
         In units of the metric, so of d and not of its square. Different examples farther apart
         than that do not repel.
-    metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"} or callable, \
-default="euclidean"
-        The distance d. The paper's is "euclidean".
+    metric : str or callable, default="euclidean"
+        The distance d: a name in :data:`~sk_fewshot.distances.METRICS`, or a callable. The paper's
+        is "euclidean".
 
     Raises
     ------

@@ -24,7 +24,7 @@ class EpisodeLoss(nn.Module):
         As those of :mod:`sk_fewshot.heads`: ``head.score(queries, head.enrol(support, labels))``
         returns scores (n_queries, n_classes), ``head.loss(scores, y)`` a scalar.
     n_shot : int, default=1
-        Support examples a class.
+        Support examples per class.
 
     References
     ----------

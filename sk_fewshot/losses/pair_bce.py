@@ -41,9 +41,9 @@ class PairBCELoss(nn.Module):
     ----------
     embedding_dim : int
         Width of the embeddings.
-    metric : {"manhattan", "sqeuclidean", "euclidean", "cosine", "dot"} or callable, \
-default="manhattan"
-        How two embeddings are compared. The paper's is "manhattan".
+    metric : str or callable, default="manhattan"
+        How two embeddings are compared: a name in :data:`~sk_fewshot.distances.METRICS`, or a
+        callable. The paper's is "manhattan".
 
     Attributes
     ----------

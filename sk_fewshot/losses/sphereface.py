@@ -40,7 +40,7 @@ class SphereFaceLoss(MarginSoftmaxLoss):
     Attributes
     ----------
     weight : Parameter of shape (n_classes, embedding_dim)
-        One direction a class; its length is ignored.
+        One direction per class; its length is ignored.
     step : Tensor
         The t of the annealing, a buffer: saved with the weights, so that a resumed training
         continues it.

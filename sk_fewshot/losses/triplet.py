@@ -39,10 +39,9 @@ class TripletLoss(nn.Module):
         bounds what is semi-hard.
     mining : {"semihard", "hard", "all"}, default="semihard"
         Which triplets count.
-    metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"} or callable, \
-default="sqeuclidean"
-        FaceNet's is "sqeuclidean", with `normalize`; batch hard was published with "euclidean",
-        without.
+    metric : str or callable, default="sqeuclidean"
+        The distance d: a name in :data:`~sk_fewshot.distances.METRICS`, or a callable. FaceNet's is
+        "sqeuclidean", with `normalize`; batch hard was published with "euclidean", without.
     normalize : bool, default=True
         Put the embeddings on the unit sphere first.
     soft : bool, default=False

@@ -23,9 +23,9 @@ class TripletRatioLoss(nn.Module):
 
     Parameters
     ----------
-    metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"} or callable, \
-default="euclidean"
-        The paper's is "euclidean", not squared.
+    metric : str or callable, default="euclidean"
+        The distance d: a name in :data:`~sk_fewshot.distances.METRICS`, or a callable. The paper's
+        is "euclidean", not squared.
 
     Raises
     ------

@@ -48,8 +48,7 @@ def precision_at_1(
         example that stands in both X and X_reference does find itself.
     y_reference : array-like of shape (n_reference,), default=None
         Their class labels; None together with X_reference.
-    metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"} or callable, \
-            default="euclidean"
+    metric : str or callable, default="euclidean"
         As in :func:`sk_fewshot.distances.pairwise_distances`.
 
     Returns
@@ -137,8 +136,7 @@ def recall_at_k(
         class *and* camera are left out; those of other classes by the same camera stay.
     cameras_reference : array-like of shape (n_reference,), default=None
         The same of the reference; together with `cameras` and `X_reference`.
-    metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"} or callable, \
-            default="euclidean"
+    metric : str or callable, default="euclidean"
         As in :func:`sk_fewshot.distances.pairwise_distances`.
 
     Returns
@@ -219,8 +217,7 @@ def r_precision(
         example that stands in both X and X_reference does find itself.
     y_reference : array-like of shape (n_reference,), default=None
         Their class labels; None together with X_reference.
-    metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"} or callable, \
-            default="euclidean"
+    metric : str or callable, default="euclidean"
         As in :func:`sk_fewshot.distances.pairwise_distances`.
 
     Returns
@@ -278,8 +275,7 @@ def map_at_r(
         example that stands in both X and X_reference does find itself.
     y_reference : array-like of shape (n_reference,), default=None
         Their class labels; None together with X_reference.
-    metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"} or callable, \
-            default="euclidean"
+    metric : str or callable, default="euclidean"
         As in :func:`sk_fewshot.distances.pairwise_distances`.
 
     Returns

@@ -30,9 +30,9 @@ class AMSoftmaxTransformer(BatchTransformer):
         m, in units of the cosine; the papers'.
     scale : float, default=16
         s. The papers take 30 [1]_ and 64 [2]_, on large data; on small data a lower one trains more
-        surely.
+        reliably.
     classes_per_batch : int or None, default=None
-        Classes a batch. None: as many as make a batch of about 72 examples.
+        Classes per batch. None: as many as make a batch of about 72 examples.
     samples_per_class : int or None, default=None
         Examples of each class in a batch, two or more. None: 4, more where there are few classes,
         fewer where the smallest class has fewer.
@@ -50,19 +50,19 @@ class AMSoftmaxTransformer(BatchTransformer):
         from X if it holds images.
     frozen : sequence of str or None, default=None
         Patterns, as :mod:`fnmatch` takes them, of the names of parts and parameters of the module,
-        such as ``["layer1", "layer2.*"]``. They get no gradient and stay in eval mode: BatchNorm,
-        dropout and all, they compute bitwise the same before and after `fit`.
+        such as ``["layer1", "layer2.*"]``. They get no gradient and stay in eval mode, with
+        BatchNorm and dropout: what they compute is bitwise the same before and after `fit`.
     augment : callable or None, default=None
         Changes a training batch, a float32 tensor (n, C, H, W) or (n, n_features), into another of
         the same shape; see :mod:`sk_fewshot.augmentation`.
     optimizer : {"adam", "adamw", "sgd"} or torch optimizer class, default="adam"
-        Trains the encoder and the class weights.
+        Trains the encoder and what the loss or the head learns.
     lr : float, default=1e-3
         Initial learning rate. It falls to 0 along half a cosine.
     max_epochs : int, default=20
         Number of epochs.
     batches_per_epoch : int, default=100
-        Batches an epoch.
+        Batches per epoch.
     validation_classes : float or None, default=None
         Share of the classes held out to choose the best epoch and to stop early. These classes have
         no weights: they are judged by one-shot episodes with the cosine.
@@ -73,10 +73,10 @@ class AMSoftmaxTransformer(BatchTransformer):
         "auto" takes CUDA where there is one; "accelerate" trains in all processes that Hugging Face
         Accelerate has started.
     checkpoint : path-like or None, default=None
-        A file for the state of the training, written after each epoch. `fit` goes on from it where
-        the same training (parameters, data) was interrupted, to bitwise the same weights; it
-        returns at once where that was finished, and raises where the file is of another training,
-        as the next one of a grid search.
+        A file for the state of the training, written after each epoch. Where the same training
+        (parameters, data) was interrupted, `fit` goes on from it, to bitwise the same weights. It
+        returns immediately if that training had finished, and raises if the file belongs to a
+        different training, such as the next candidate of a grid search.
     verbose : int, default=0
         1 shows a progress bar.
     random_state : int, RandomState instance or None, default=None

@@ -20,21 +20,21 @@ class PrototypicalTransformer(EpisodicTransformer):
     .. math:: -\log p(y \mid x), \qquad
         p(k \mid x) = \mathrm{softmax}_k\left(-d(f(x), c_k)\right),
 
-    over `n_query` queries a class (equations 1 and 2 and algorithm 1 of [1]_).
+    over `n_query` queries per class (equations 1 and 2 and algorithm 1 of [1]_).
 
     Parameters
     ----------
-    metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"} or callable, \
-            default="sqeuclidean"
-        The distance d, the paper's by default. A callable takes tensors (n, d) and (m, d) and
-        returns (n, m). With "cosine", a temperature is learned beside the encoder.
+    metric : str or callable, default="sqeuclidean"
+        The distance d: a name in :data:`~sk_fewshot.distances.METRICS`, or a callable that takes
+        tensors (n, d) and (m, d) and returns (n, m). With "cosine", a temperature is learned beside
+        the encoder.
     n_way : int or None, default=None
-        Classes an episode. None: all, at most 20. More classes than in the later task help; the
+        Classes per episode. None: all, at most 20. More classes than in the later task help; the
         paper takes 60 for Omniglot.
     n_shot : int, default=1
-        Support examples a class, as in the later task.
+        Support examples per class, as in the later task.
     n_query : int or None, default=None
-        Queries a class. None: 5, the paper's, or fewer where the smallest class has fewer.
+        Queries per class. None: 5, or fewer where the smallest class has fewer.
     module : nn.Module, callable or None, default=None
         The encoder: a module, or a class or function that makes one. None:
         :class:`~sk_fewshot.encoders.Conv4` for images, :class:`~sk_fewshot.encoders.MLP` for flat
@@ -49,19 +49,19 @@ class PrototypicalTransformer(EpisodicTransformer):
         from X if it holds images.
     frozen : sequence of str or None, default=None
         Patterns, as :mod:`fnmatch` takes them, of the names of parts and parameters of the module,
-        such as ``["layer1", "layer2.*"]``. They get no gradient and stay in eval mode: BatchNorm,
-        dropout and all, they compute bitwise the same before and after `fit`.
+        such as ``["layer1", "layer2.*"]``. They get no gradient and stay in eval mode, with
+        BatchNorm and dropout: what they compute is bitwise the same before and after `fit`.
     augment : callable or None, default=None
         Changes a training batch, a float32 tensor (n, C, H, W) or (n, n_features), into another of
         the same shape; see :mod:`sk_fewshot.augmentation`.
     optimizer : {"adam", "adamw", "sgd"} or torch optimizer class, default="adam"
-        The paper's is Adam.
+        Trains the encoder and what the loss or the head learns.
     lr : float, default=1e-3
-        Initial learning rate, the paper's. It falls to 0 along half a cosine.
+        Initial learning rate. It falls to 0 along half a cosine.
     max_epochs : int, default=20
         Number of epochs.
     batches_per_epoch : int, default=100
-        Episodes an epoch.
+        Batches per epoch. A batch is one episode.
     validation_classes : float or None, default=None
         Share of the classes held out to choose the best epoch and to stop early.
     net_params : dict or None, default=None
@@ -71,10 +71,10 @@ class PrototypicalTransformer(EpisodicTransformer):
         "auto" takes CUDA where there is one; "accelerate" trains in all processes that Hugging Face
         Accelerate has started.
     checkpoint : path-like or None, default=None
-        A file for the state of the training, written after each epoch. `fit` goes on from it where
-        the same training (parameters, data) was interrupted, to bitwise the same weights; it
-        returns at once where that was finished, and raises where the file is of another training,
-        as the next one of a grid search.
+        A file for the state of the training, written after each epoch. Where the same training
+        (parameters, data) was interrupted, `fit` goes on from it, to bitwise the same weights. It
+        returns immediately if that training had finished, and raises if the file belongs to a
+        different training, such as the next candidate of a grid search.
     verbose : int, default=0
         1 shows a progress bar.
     random_state : int, RandomState instance or None, default=None
@@ -83,7 +83,7 @@ class PrototypicalTransformer(EpisodicTransformer):
     Attributes
     ----------
     module_ : nn.Module
-        The trained encoder, in eval mode.
+        The trained encoder, in eval mode. Its embeddings are not normalised.
     head_ : PrototypicalHead
         The head it was trained through.
     loss_ : EpisodeLoss

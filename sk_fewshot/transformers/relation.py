@@ -30,19 +30,19 @@ class RelationTransformer(EpisodicTransformer):
         How support examples become :math:`c_k`. The sum is the paper's; the mean does not depend on
         the number of shots, see :class:`~sk_fewshot.heads.RelationHead`.
     n_way : int or None, default=None
-        Classes an episode. None: all, at most 20. The paper takes as many as in the later task.
+        Classes per episode. None: all, at most 20. The paper takes as many as in the later task.
     n_shot : int, default=1
-        Support examples a class, as in the later task.
+        Support examples per class, as in the later task.
     n_query : int or None, default=None
-        Queries a class. None: 5, or fewer where the smallest class has fewer.
+        Queries per class. None: 5, or fewer where the smallest class has fewer.
     module : nn.Module, callable or None, default=None
-        The encoder: a module, or a class or function that makes one. One that returns feature maps
-        (n, C, H, W) gets a convolutional comparator, one that returns vectors (n, d) a multi-layer
-        perceptron. None: for images the paper's, :class:`~sk_fewshot.encoders.Conv4` with pooling
-        in the first two blocks only (fewer where a side of the image is down to one pixel), whose
-        feature maps are kept unless `embedding_dim` is given; for flat features
-        :class:`~sk_fewshot.encoders.MLP`. Arguments that it names among `image_shape`, `n_features`
-        and `embedding_dim` are filled in.
+        The encoder: a module, or a class or function that makes one. None:
+        :class:`~sk_fewshot.encoders.Conv4` for images, :class:`~sk_fewshot.encoders.MLP` for flat
+        features. Arguments that it names among `image_shape`, `n_features` and `embedding_dim` are
+        filled in. One that returns feature maps (n, C, H, W) gets a convolutional comparator, one
+        that returns vectors (n, d) a multi-layer perceptron. Conv4 is here the paper's, with
+        pooling in the first two blocks only (fewer where a side of the image is down to one pixel);
+        its feature maps are kept unless `embedding_dim` is given.
     module_params : dict or None, default=None
         Further arguments of the module's class.
     embedding_dim : int or None, default=None
@@ -52,19 +52,19 @@ class RelationTransformer(EpisodicTransformer):
         from X if it holds images.
     frozen : sequence of str or None, default=None
         Patterns, as :mod:`fnmatch` takes them, of the names of parts and parameters of the module,
-        such as ``["layer1", "layer2.*"]``. They get no gradient and stay in eval mode: BatchNorm,
-        dropout and all, they compute bitwise the same before and after `fit`.
+        such as ``["layer1", "layer2.*"]``. They get no gradient and stay in eval mode, with
+        BatchNorm and dropout: what they compute is bitwise the same before and after `fit`.
     augment : callable or None, default=None
         Changes a training batch, a float32 tensor (n, C, H, W) or (n, n_features), into another of
         the same shape; see :mod:`sk_fewshot.augmentation`.
     optimizer : {"adam", "adamw", "sgd"} or torch optimizer class, default="adam"
-        The paper's is Adam. Trains the encoder and the comparator.
+        Trains the encoder and what the loss or the head learns.
     lr : float, default=1e-3
-        Initial learning rate, the paper's. It falls to 0 along half a cosine.
+        Initial learning rate. It falls to 0 along half a cosine.
     max_epochs : int, default=20
         Number of epochs.
     batches_per_epoch : int, default=100
-        Episodes an epoch.
+        Batches per epoch. A batch is one episode.
     validation_classes : float or None, default=None
         Share of the classes held out to choose the best epoch and to stop early.
     net_params : dict or None, default=None
@@ -74,10 +74,10 @@ class RelationTransformer(EpisodicTransformer):
         "auto" takes CUDA where there is one; "accelerate" trains in all processes that Hugging Face
         Accelerate has started.
     checkpoint : path-like or None, default=None
-        A file for the state of the training, written after each epoch. `fit` goes on from it where
-        the same training (parameters, data) was interrupted, to bitwise the same weights; it
-        returns at once where that was finished, and raises where the file is of another training,
-        as the next one of a grid search.
+        A file for the state of the training, written after each epoch. Where the same training
+        (parameters, data) was interrupted, `fit` goes on from it, to bitwise the same weights. It
+        returns immediately if that training had finished, and raises if the file belongs to a
+        different training, such as the next candidate of a grid search.
     verbose : int, default=0
         1 shows a progress bar.
     random_state : int, RandomState instance or None, default=None
@@ -86,7 +86,7 @@ class RelationTransformer(EpisodicTransformer):
     Attributes
     ----------
     module_ : nn.Module
-        The trained encoder, in eval mode.
+        The trained encoder, in eval mode. Its embeddings are not normalised.
     head_ : RelationHead
         The head it was trained through.
     loss_ : EpisodeLoss

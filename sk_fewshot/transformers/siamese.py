@@ -42,19 +42,18 @@ class SiameseTransformer(BatchTransformer):
     ----------
     loss : {"contrastive", "bce"}, default="contrastive"
         See above.
-    metric : {"sqeuclidean", "euclidean", "cosine", "manhattan", "dot"}, callable or None, \
-            default=None
-        The distance d; a callable takes tensors (n, d) and (m, d) and returns (n, m). None:
-        "cosine" for "contrastive", which needs no margin in the scale of the embeddings (the
-        paper's is "euclidean"), and "manhattan" for "bce", the paper's. With "cosine", embeddings
-        come from `transform` with length 1.
+    metric : str, callable or None, default=None
+        The distance d: a name in :data:`~sk_fewshot.distances.METRICS`, or a callable that takes
+        tensors (n, d) and (m, d) and returns (n, m). None: "cosine" for "contrastive", which needs
+        no margin in the scale of the embeddings (the paper's is "euclidean"), and "manhattan" for
+        "bce", the paper's. With "cosine", embeddings come from `transform` with length 1.
     margin : float or None, default=None
         m, in units of the distance: pairs of different classes that are farther apart do not count.
         None: 0.5 for "cosine", an angle of 60 degrees; for "euclidean" the square root of twice the
         embedding's length, the distance between two random embeddings of variance 1; 1 for the
         others. The paper leaves it open. Belongs to "contrastive" and must be None with "bce".
     classes_per_batch : int or None, default=None
-        Classes a batch. None: as many as make a batch of about 72 examples.
+        Classes per batch. None: as many as make a batch of about 72 examples.
     samples_per_class : int or None, default=None
         Examples of each class in a batch, two or more. None: 4, more where there are few classes,
         fewer where the smallest class has fewer.
@@ -72,21 +71,22 @@ class SiameseTransformer(BatchTransformer):
         from X if it holds images.
     frozen : sequence of str or None, default=None
         Patterns, as :mod:`fnmatch` takes them, of the names of parts and parameters of the module,
-        such as ``["layer1", "layer2.*"]``. They get no gradient and stay in eval mode: BatchNorm,
-        dropout and all, they compute bitwise the same before and after `fit`.
+        such as ``["layer1", "layer2.*"]``. They get no gradient and stay in eval mode, with
+        BatchNorm and dropout: what they compute is bitwise the same before and after `fit`.
     augment : callable or None, default=None
         Changes a training batch, a float32 tensor (n, C, H, W) or (n, n_features), into another of
         the same shape; see :mod:`sk_fewshot.augmentation`.
     optimizer : {"adam", "adamw", "sgd"} or torch optimizer class, default="adam"
-        Trains the encoder and what the loss learns.
+        Trains the encoder and what the loss or the head learns.
     lr : float, default=1e-3
         Initial learning rate. It falls to 0 along half a cosine.
     max_epochs : int, default=20
         Number of epochs.
     batches_per_epoch : int, default=100
-        Batches an epoch.
+        Batches per epoch.
     validation_classes : float or None, default=None
-        Share of the classes held out to choose the best epoch and to stop early.
+        Share of the classes held out to choose the best epoch and to stop early. Not for
+        `fit_pairs`.
     net_params : dict or None, default=None
         Further arguments of :class:`skorch.NeuralNet`, such as `callbacks` or
         `optimizer__weight_decay`.
@@ -94,10 +94,10 @@ class SiameseTransformer(BatchTransformer):
         "auto" takes CUDA where there is one; "accelerate" trains in all processes that Hugging Face
         Accelerate has started.
     checkpoint : path-like or None, default=None
-        A file for the state of the training, written after each epoch. `fit` goes on from it where
-        the same training (parameters, data) was interrupted, to bitwise the same weights; it
-        returns at once where that was finished, and raises where the file is of another training,
-        as the next one of a grid search.
+        A file for the state of the training, written after each epoch. Where the same training
+        (parameters, data) was interrupted, `fit` goes on from it, to bitwise the same weights. It
+        returns immediately if that training had finished, and raises if the file belongs to a
+        different training, such as the next candidate of a grid search.
     verbose : int, default=0
         1 shows a progress bar.
     random_state : int, RandomState instance or None, default=None
