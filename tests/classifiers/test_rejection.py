@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sk_fewshot.classifiers._rejection import false_accept_threshold, false_rejection_threshold
@@ -40,6 +40,7 @@ def best(alike, people, without):
     return alike.max(axis=1)
 
 
+@settings.get_profile("thorough")
 @given(groups(), RATES)
 def test__residents__a_stranger_drawn_as_they_were_is_accepted_at_the_rate(group, rate):
     people, alike = group
@@ -54,6 +55,7 @@ def test__residents__a_stranger_drawn_as_they_were_is_accepted_at_the_rate(group
     assert np.mean(accepted) <= rate + 1e-9
 
 
+@settings.get_profile("thorough")
 @given(groups(), RATES)
 def test__strangers__one_more_is_accepted_at_the_rate(group, rate):
     people, alike = group
