@@ -49,6 +49,7 @@ accuracy: .venv/ready ## every method on three data sets, into docs/accuracy.md;
 
 reliability: .venv/ready ## what docs/reliability.md prints beyond the tests; half an hour
 	$(BIN)/python benchmarks/interruptions.py
+	$(BIN)/python benchmarks/signal_storm.py
 	$(BIN)/python benchmarks/long_runs.py
 	$(BIN)/python benchmarks/mutations.py --n 10000
 	$(BIN)/python benchmarks/rejection_rates.py

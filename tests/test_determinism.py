@@ -33,7 +33,7 @@ from sk_fewshot import (
     TripletTransformer,
     episode_score,
 )
-from sk_fewshot._utils.random import borrowed_generator
+from sk_fewshot._utils.random import with_own_generator
 from sk_fewshot.metrics import make_pairs
 
 rng = np.random.default_rng(0)
@@ -241,9 +241,7 @@ def test_a_fork_during_another_threads_fit_can_fit(expected):
     held, done = threading.Event(), threading.Event()
 
     def hold():
-        with borrowed_generator(torch.device("cpu")):
-            held.set()
-            done.wait(120)
+        with_own_generator(lambda: held.set() or done.wait(120), torch.device("cpu"))
 
     thread = threading.Thread(target=hold)
     thread.start()

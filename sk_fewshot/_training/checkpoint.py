@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +20,7 @@ from sk_fewshot._training.fingerprint import digest
 from sk_fewshot._training.net import EncoderNet
 from sk_fewshot._utils.files import open_regular, remove_leftovers, write_atomically
 from sk_fewshot._utils.memory import out_of_memory_as_such
+from sk_fewshot._utils.warn import warn_caller
 from sk_fewshot._version import __version__
 
 _HEAD = b"sk_fewshot checkpoint 1 "
@@ -161,11 +161,9 @@ class Checkpoint(Callback):
                 f"{', '.join(others)}. Pass another path, or delete the file to train anew."
             )
         if state["versions"] != _versions():
-            warnings.warn(
+            warn_caller(
                 f"checkpoint={str(self.path)!r} was written with {state['versions']}, here are "
-                f"{_versions()}: the weights may differ from those of one uninterrupted training.",
-                UserWarning,
-                stacklevel=2,
+                f"{_versions()}: the weights may differ from those of one uninterrupted training."
             )
 
 

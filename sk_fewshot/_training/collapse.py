@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterable
 
 import torch
@@ -11,6 +10,7 @@ from skorch.callbacks import Callback
 from torch import Tensor, nn
 
 from sk_fewshot._training.net import EncoderNet
+from sk_fewshot._utils.warn import warn_caller
 
 _BATCHES_BETWEEN = 50  # looks at the embeddings: each costs less than a training step
 _BATCHES_BEFORE = 100  # the loss may count: many a healthy training begins at its trivial value
@@ -78,12 +78,10 @@ class WatchCollapse(Callback):
         return alike, next(filter(None, (_trivial(j, embeddings, y) for j in judges)), "")
 
     def _warn(self, net: EncoderNet, seen: str, subject: str) -> None:
-        warnings.warn(
+        warn_caller(
             f"{subject} has collapsed: {seen}. What helps most often: a smaller lr (it is "
             f"{net.lr:g}), X on a scale of about 1 (by StandardScaler, say), semi-hard instead of "
-            "hard mining, a module whose last layer is linear.",
-            UserWarning,
-            stacklevel=2,
+            "hard mining, a module whose last layer is linear."
         )
 
 

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from sk_fewshot._training.checkpoint import Checkpoint
 from sk_fewshot._training.collapse import WatchCollapse
 from sk_fewshot._training.data import ClassBalancedBatches, LabelledRows
-from sk_fewshot._training.net import EncoderNet, Interrupted, KeepBestEpoch, Progress, SeedEpochs
+from sk_fewshot._training.net import EncoderNet, KeepBestEpoch, Progress, SeedEpochs
 from sk_fewshot._training.net_params import checked_net_params
 from sk_fewshot._training.workers import Workers
 
@@ -50,7 +50,7 @@ def train(
 ) -> EncoderNet:
     """Train `encoder` and what `loss` learns; both are changed in place.
 
-    Torch's generator must be lent by :func:`sk_fewshot._utils.random.borrowed_generator`. The
+    Torch's generator must be lent by :func:`sk_fewshot._utils.random.with_own_generator`. The
     learning rate falls to 0 along half a cosine, unless `net_params` bring another schedule. With
     `validation`, the weights of the epoch with the lowest validation loss are kept, and training
     stops when it has not fallen for ten epochs. `frozen` parts of the encoder, and those none of
@@ -68,7 +68,7 @@ def train(
     Raises
     ------
     KeyboardInterrupt
-        If interrupted; skorch would return as if finished.
+        If interrupted.
     TypeError, ValueError
         If the loss is not finite, or `net_params` have what would be ignored.
     OSError
@@ -146,10 +146,7 @@ def train(
     with bar:
         net = _make_net(workers, encoder, loss.to(workers.device), frozen=frozen, **settings)
         n_epochs = None if checkpoint is None else checkpoint.n_epochs_left(net.max_epochs)
-        try:
-            net.fit(data, epochs=n_epochs)
-        except Interrupted:
-            raise KeyboardInterrupt from None
+        net.fit(data, epochs=n_epochs)
     if augment is not None:
         n_batches = min(batches_per_epoch, _STATISTICS_BATCHES)
         _renew_statistics(net, plain_batches(n_batches=n_batches))

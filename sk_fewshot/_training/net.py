@@ -18,10 +18,6 @@ from sk_fewshot._training.frozen import without_gradient
 from sk_fewshot._utils.random import seed_torch
 
 
-class Interrupted(BaseException):
-    """A KeyboardInterrupt on its way out of skorch's loop, which would swallow it."""
-
-
 class EnoughEpochs(Exception):
     """The validation loss has stopped falling."""
 
@@ -102,16 +98,20 @@ class EncoderNet(NeuralNet):
     def _flags(self) -> tuple[bool, bool]:
         return self.module_.training, self.criterion_.training
 
-    def fit_loop(self, *args, **kwargs):
-        """Run skorch's loop; an interrupt ends the training instead of finishing it."""
+    def partial_fit(self, X, y=None, classes=None, **fit_params):
+        """Train as skorch does, but never take an interrupt for the end of the training."""
+        if not self.initialized_:
+            self.initialize()
+        self.notify("on_train_begin", X=X, y=y)
         try:
-            return super().fit_loop(*args, **kwargs)
+            self.fit_loop(X, y, **fit_params)
         except EnoughEpochs:
-            return self
-        except KeyboardInterrupt as interrupt:
-            if self._stopped_by_early_stopping():
-                return self
-            raise Interrupted from interrupt
+            pass
+        except KeyboardInterrupt:
+            if not self._stopped_by_early_stopping():
+                raise
+        self.notify("on_train_end", X=X, y=y)
+        return self
 
     def _stopped_by_early_stopping(self) -> bool:
         """Whether the interrupt is how a user's skorch.callbacks.EarlyStopping ends the loop."""

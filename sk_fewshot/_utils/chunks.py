@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sk_fewshot._utils.device import torch_dtype
+from sk_fewshot._utils.device import as_tensor, torch_dtype
 from sk_fewshot._utils.rows import Rows
+from sk_fewshot._utils.switches import inference_mode, whatever_the_switches
 
 
 def rows_a_chunk(most: int, row_shape: tuple[int, ...], *, numbers: int = 2**20) -> int:
@@ -19,6 +20,7 @@ def rows_a_chunk(most: int, row_shape: tuple[int, ...], *, numbers: int = 2**20)
     return max(1, min(most, numbers // max(1, prod(row_shape))))
 
 
+@whatever_the_switches
 def apply_in_chunks(
     function: Callable[[Tensor], Tensor],
     X: NDArray | Rows,
@@ -54,13 +56,12 @@ def apply_in_chunks(
         dtype=dtype or torch_dtype(X.dtype),
         pin_memory=device.type == "cuda",
     )
-    rows = chunk.numpy()
     results: NDArray | None = None
-    with torch.inference_mode():
+    with inference_mode():
         for start in range(0, max(n, 1), chunk_size):
             stop = min(start + chunk_size, n)
-            rows[: stop - start] = X[start:stop]
-            rows[stop - start :] = 0
+            chunk[: stop - start] = as_tensor(X[start:stop])
+            chunk[stop - start :] = 0
             result = function(chunk.to(device, non_blocking=True))[: stop - start].cpu().numpy()
             if results is None:
                 results = np.empty((n, *result.shape[1:]), dtype=result.dtype)

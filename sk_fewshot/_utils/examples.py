@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from math import prod
 from typing import Any
 
@@ -13,6 +12,7 @@ from sklearn.utils.validation import validate_data
 
 from sk_fewshot._utils.containers import LARGEST_EXACT_INTEGER, as_rows, refuse_integers
 from sk_fewshot._utils.rows import Rows, as_floats, pieces, reshaped
+from sk_fewshot._utils.warn import warn_caller
 
 
 def check_examples(
@@ -189,10 +189,9 @@ def _warn_of_channels_last(image_shape: tuple[int, ...]) -> None:
     """
     C, H, W = image_shape
     if _looks_channels_last(image_shape) and (W > 1 or C == H):
-        warnings.warn(
+        warn_caller(
             f"image_shape={image_shape} means {C} channels of {H} x {W}, but looks like (height, "
-            "width, channels). Of images with channels last pass np.moveaxis(X, -1, 1).",
-            stacklevel=2,
+            "width, channels). Of images with channels last pass np.moveaxis(X, -1, 1)."
         )
 
 

@@ -29,6 +29,28 @@ def _is_plain(tensor: Tensor) -> bool:
     return tensor.layout is torch.strided and not tensor.is_meta and not vars(tensor)
 
 
+@torch.inference_mode(False)
+def leave_inference_mode(module: nn.Module) -> None:
+    """Replace tensors that were made inside ``torch.inference_mode``, and so cannot learn."""
+    made: dict[int, Tensor] = {}
+    for part in module.modules():
+        of_part: tuple[dict[str, Any], ...] = (part._parameters, part._buffers)
+        for held in of_part:
+            for name, tensor in held.items():
+                if tensor is None or not tensor.is_inference():
+                    continue
+                if id(tensor) not in made:
+                    made[id(tensor)] = _like(tensor)
+                held[name] = made[id(tensor)]
+
+
+def _like(tensor: Tensor) -> Tensor:
+    copied = tensor.detach().clone()
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(copied, tensor.requires_grad)
+    return copied.requires_grad_(tensor.requires_grad)
+
+
 class _Portable(Tensor):
     """A tensor that is pickled, and copied, as the tensor or parameter that it was made of."""
 
@@ -53,6 +75,7 @@ class _Portable(Tensor):
         return memo.setdefault(id(self), make(*arguments))
 
 
+@torch.inference_mode(False)
 def _tensor(
     content: NDArray[np.uint8],
     dtype: torch.dtype,

@@ -10,6 +10,8 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
+from sk_fewshot._utils.switches import restoring
+
 _Estimator = TypeVar("_Estimator")
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
@@ -55,6 +57,7 @@ def of_one_moment(
 ) -> Callable[Concatenate[_Estimator, _Arguments], _Result]:
     """Let a method that only reads see the state with which it began, whatever is enrolled."""
 
+    @restoring
     @wraps(method)
     def read(self: _Estimator, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
         return method(snapshot(self), *args, **kwargs)

@@ -20,6 +20,7 @@ from sk_fewshot._utils.doc_link import LinksToDocs
 from sk_fewshot._utils.examples import check_examples
 from sk_fewshot._utils.labels import as_labels
 from sk_fewshot._utils.state import all_or_nothing, of_one_moment
+from sk_fewshot._utils.switches import restoring, whatever_the_switches
 from sk_fewshot.classifiers import _left_out, _open_set
 from sk_fewshot.classifiers._encoder import (
     check_comparable,
@@ -81,6 +82,7 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
     score_samples = _open_set.score_samples
     calibrate_rejection = _open_set.calibrate_rejection
 
+    @restoring
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, ids=None) -> Self:
         """Meet new classes through their support set.
@@ -110,6 +112,7 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
         self._meet(X, y, ids, joins=False)
         return self
 
+    @restoring
     @_fit_context(prefer_skip_nested_validation=False)
     def partial_fit(self, X, y, classes=None, ids=None) -> Self:
         """Enrol more examples of known classes, or of new ones.
@@ -151,6 +154,7 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
             fitted._keep(fitted.gallery_.enrolled(embeddings, y, ids))
         return self
 
+    @restoring
     def remove(self, ids) -> Self:
         """Take examples back.
 
@@ -180,6 +184,7 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
             fitted._keep(fitted.gallery_.without(ids))
         return self
 
+    @restoring
     def remove_class(self, label) -> Self:
         """Forget a class.
 
@@ -305,7 +310,7 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
             )
             embeddings, y = fitted._embed_labelled(X, y, reset=True)
             gallery = self._gallery_kind.of(embeddings, y, ids)
-            fitted.head_ = fitted._make_head(gallery)
+            fitted.head_ = whatever_the_switches(fitted._make_head)(gallery)
             fitted._keep(gallery)
             fitted._store(embeddings, y, ids, joins=joins)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from math import prod
@@ -23,6 +22,8 @@ from sk_fewshot._training import digest
 from sk_fewshot._utils.containers import as_array
 from sk_fewshot._utils.examples import n_dimensions
 from sk_fewshot._utils.rows import Rows, pieces
+from sk_fewshot._utils.switches import restoring
+from sk_fewshot._utils.warn import warn_caller
 from sk_fewshot.transformers._base import BaseTransformer
 
 _NOT_DECIDING = ("copy", "memory", "n_jobs", "random_state", "verbose")  # what is embedded
@@ -65,11 +66,9 @@ def _warn_if_fitted(encoder: BaseEstimator) -> None:
         check_is_fitted(encoder)
     except NotFittedError:
         return
-    warnings.warn(
+    warn_caller(
         f"The encoder {type(encoder).__name__} is already fitted; a clone of it will be fitted "
-        "again on the support set. Pass encoder=FrozenEstimator(encoder) to use it as it is.",
-        UserWarning,
-        stacklevel=6,
+        "again on the support set. Pass encoder=FrozenEstimator(encoder) to use it as it is."
     )
 
 
@@ -158,6 +157,7 @@ def encoder_input(encoder: BaseEstimator, X):
     return X.reshape(len(X), -1)
 
 
+@restoring
 def encode_examples(encoder: BaseEstimator, X) -> np.ndarray:
     """Embed examples by any fitted scikit-learn transformer.
 

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sk_fewshot._utils.labels import as_labels
 from sk_fewshot._utils.state import all_or_nothing, of_one_moment, snapshot
+from sk_fewshot._utils.switches import restoring
 from sk_fewshot._utils.validation import check_parameters
 from sk_fewshot.classifiers._rejection import (
     false_accept_threshold,
@@ -51,6 +52,7 @@ def score_samples(self, X) -> NDArray:
     return self._best_scores(self._embed(X, reset=False))
 
 
+@restoring
 def calibrate_rejection(self, X, y=None, *, false_accept_rate=None, false_rejection_rate=None):
     """Choose `reject_below` so that few strangers are taken for an enrolled class.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from math import ceil, floor
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logit
 from sklearn.metrics import roc_curve
+
+from sk_fewshot._utils.warn import warn_caller
 
 
 def fit_probability(distances: NDArray, same: NDArray[np.bool_]) -> tuple[float, float]:
@@ -96,9 +97,8 @@ def _warn_of_too_few(false_accept_rate: float, n_different: int) -> None:
     needed = (
         f"needs {ceil(1 / false_accept_rate) - 1}" if false_accept_rate else "no number suffices"
     )
-    warnings.warn(
+    warn_caller(
         f"false_accept_rate={false_accept_rate} cannot be told from {n_different} different pairs: "
         f"{needed}. None of them is taken for the same, and one more is with a probability of up "
-        f"to {1 / (n_different + 1):.2g}.",
-        stacklevel=5,
+        f"to {1 / (n_different + 1):.2g}."
     )

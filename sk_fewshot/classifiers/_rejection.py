@@ -13,11 +13,12 @@ Both are proven in docs/open_set.md, "Why the rates hold".
 
 from __future__ import annotations
 
-import warnings
 from math import ceil, inf
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from sk_fewshot._utils.warn import warn_caller
 
 _ROUNDING = 1e-9  # of sums of shares, relative
 
@@ -66,7 +67,7 @@ def false_accept_threshold(
     if holds.any():
         return _just_above(levels[holds][-1])
     needed = people_needed(rate, residents=residents)
-    warnings.warn(
+    warn_caller(
         f"false_accept_rate={rate} cannot be told from {n_people} "
         f"{'enrolled people (classes)' if residents else 'strangers'}: {_told(needed)}. "
         + (
@@ -74,8 +75,7 @@ def false_accept_threshold(
             if residents
             else "The threshold is above all of them, and one more is accepted with a probability "
             f"of up to {1 / (n_people + 1):.2g}."
-        ),
-        stacklevel=3,
+        )
     )
     return float(np.finfo(scores.dtype).max) if residents else _just_above(levels[0])
 
@@ -112,11 +112,10 @@ def false_rejection_threshold(scores: NDArray, people: ArrayLike, rate: float) -
     holds = below + one_more <= rate * (1 + one_more) * (1 + _ROUNDING)
     if not holds.any():
         needed = people_needed(rate, residents=False)
-        warnings.warn(
+        warn_caller(
             f"false_rejection_rate={rate} cannot be told from {len(scores)} examples of "
             f"{len(examples_of)} enrolled classes: {_told(needed)}. The threshold is the lowest of "
-            "their scores.",
-            stacklevel=3,
+            "their scores."
         )
     return float(-levels[holds][-1] if holds.any() else -levels[0])
 

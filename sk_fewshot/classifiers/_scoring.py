@@ -12,6 +12,7 @@ from torch import Tensor
 from sk_fewshot._utils.chunks import apply_in_chunks, rows_a_chunk
 from sk_fewshot._utils.device import on_device, torch_dtype
 from sk_fewshot._utils.precision import exact_products, in_steps_of
+from sk_fewshot._utils.switches import inference_mode, whatever_the_switches
 from sk_fewshot.gallery import ClassMeans
 from sk_fewshot.gallery._gallery import MemoryGallery
 from sk_fewshot.heads._head import Head
@@ -23,6 +24,7 @@ _ACCURACY = 1e-5  # of a distance
 State = NDArray | tuple[NDArray, ...]
 
 
+@whatever_the_switches
 def enrolled_state(head: Head, gallery: MemoryGallery, device: torch.device) -> State:
     """Return what a head compares queries with: the means of a gallery, or what it makes of it.
 
@@ -30,7 +32,7 @@ def enrolled_state(head: Head, gallery: MemoryGallery, device: torch.device) -> 
     """
     if isinstance(gallery, ClassMeans):
         return gallery.rows
-    with torch.inference_mode(), exact_products(device):
+    with inference_mode(), exact_products(device):
         support, labels = on_device(gallery.rows, device), on_device(gallery.codes, device)
         state = head.to(device).enrol(_at_least_float32(support), labels)
     if isinstance(state, Tensor):
@@ -39,6 +41,7 @@ def enrolled_state(head: Head, gallery: MemoryGallery, device: torch.device) -> 
     return tuple(ours[id(part)] if id(part) in ours else part.cpu().numpy() for part in state)
 
 
+@whatever_the_switches
 def class_scores(head: Head, state: State, queries: NDArray, *, device: torch.device) -> NDArray:
     """Score queries against all classes.
 
@@ -65,7 +68,7 @@ def class_scores(head: Head, state: State, queries: NDArray, *, device: torch.de
         size = rows_a_chunk(_CHUNK, queries.shape[1:])
         return apply_in_chunks(function, queries, chunk_size=size, device=device, dtype=dtype)
 
-    with torch.inference_mode(), exact_products(device):
+    with inference_mode(), exact_products(device):
         if not isinstance(head, MetricHead):
             return in_chunks(lambda chunk: head.score(chunk, on_it), None)
         dtype = torch_dtype(np.result_type(queries, np.float32))

@@ -24,6 +24,7 @@ from sk_fewshot._utils.doc_link import LinksToDocs
 from sk_fewshot._utils.examples import check_rows
 from sk_fewshot._utils.rows import Rows, float_type, reshaped
 from sk_fewshot._utils.state import all_or_nothing
+from sk_fewshot._utils.switches import restoring
 from sk_fewshot.classifiers._encoder import (
     check_comparable,
     encode_examples,
@@ -174,6 +175,7 @@ class PairClassifier(LinksToDocs, ClassifierMixin, BaseEstimator):
         self.device = device
         self.random_state = random_state
 
+    @restoring
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y) -> Self:
         """Learn from pairs what distance means the same class, and how probably.
@@ -293,6 +295,7 @@ class PairClassifier(LinksToDocs, ClassifierMixin, BaseEstimator):
             check_is_fitted(encoder)
         return encoder, unseen
 
+    @restoring
     def _distances(self, X, *, reset: bool) -> NDArray[np.float64]:
         pairs = check_pairs(X, self.encoder_)
         if isinstance(self.encoder_, str):

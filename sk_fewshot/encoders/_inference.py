@@ -80,10 +80,7 @@ def encode(
     def embeddings(chunk: Tensor) -> Tensor:
         return _checked(module, module(chunk), chunk_size).float()
 
-    with np.errstate(over="ignore"):
-        out = apply_in_chunks(
-            embeddings, X, chunk_size=chunk_size, device=device, dtype=torch.float32
-        )
+    out = apply_in_chunks(embeddings, X, chunk_size=chunk_size, device=device, dtype=torch.float32)
     if not np.isfinite(out).all() and all(np.isfinite(piece).all() for _, piece in pieces(X)):
         raise ValueError(
             f"{type(module).__name__} returned infinite or missing values for finite input."

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from sk_fewshot._utils.device import on_device, torch_dtype
+from sk_fewshot._utils.switches import inference_mode, whatever_the_switches
 from sk_fewshot.distances import Metric
 from sk_fewshot.gallery._approximate import approximate_index, nearest_by_index
 from sk_fewshot.gallery._search import nearest
@@ -158,6 +159,7 @@ class MemoryGallery(Gallery):
         )
         return Neighbors(distances, self.classes[self.codes[positions]], self.keys[positions])
 
+    @whatever_the_switches
     def nearest(
         self,
         queries: NDArray,
@@ -194,7 +196,7 @@ class MemoryGallery(Gallery):
         if self.arrival is not None:
             by_class = self.codes * (self.arrival.max() + 1) + self.arrival
             precedence = on_device(by_class, device)
-        with torch.inference_mode():
+        with inference_mode():
             if approximate and len(self.rows) >= LARGE:
                 index = approximate_index(self, self.rows, metric)
                 found = nearest_by_index(

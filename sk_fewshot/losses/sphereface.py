@@ -107,7 +107,8 @@ class SphereFaceLoss(MarginSoftmaxLoss):
         psi = sign * _cos_of_multiple(cosine, self.margin) - 2 * k
         if not self.annealing:
             return psi
-        weight = (LAMBDA_START / (1 + LAMBDA_DECAY * self.step)).clamp(min=LAMBDA_MIN)
+        step = self.step.to(cosine.dtype)
+        weight = (LAMBDA_START / (1 + LAMBDA_DECAY * step)).clamp(min=LAMBDA_MIN)
         return (weight * cosine + psi) / (1 + weight)
 
 

@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from types import FunctionType
 from typing import Any
 
@@ -19,7 +20,8 @@ from torch import Tensor, nn
 
 from sk_fewshot._utils.files import open_regular
 from sk_fewshot._utils.memory import out_of_memory_as_such
-from sk_fewshot._utils.random import borrowed_generator
+from sk_fewshot._utils.random import with_own_generator
+from sk_fewshot._utils.switches import whatever_the_switches
 from sk_fewshot.persistence._container import InvalidFileError, read
 from sk_fewshot.persistence._known import (
     CALLABLES,
@@ -120,17 +122,18 @@ def restore(node: Any, tensors: Mapping[str, Tensor], own: Mapping[str, Any]) ->
     InvalidFileError
         If it describes none, or not all tensors belong to it.
     """
-    with (
-        _refusing(""),
-        torch.inference_mode(False),
-        torch.device("cpu"),
-        borrowed_generator(torch.device("cpu")),
-    ):
-        reader = _Reader(tensors, own)
-        estimator = reader.value(node)
-        if not isinstance(estimator, BaseEstimator):
-            raise InvalidFileError("it does not hold an estimator.")
-        reader.check_all_used()
+    with _refusing(""):
+        make = partial(_restored, node, tensors, own)
+        return with_own_generator(make, torch.device("cpu"))
+
+
+@whatever_the_switches
+def _restored(node: Any, tensors: Mapping[str, Tensor], own: Mapping[str, Any]) -> BaseEstimator:
+    reader = _Reader(tensors, own)
+    estimator = reader.value(node)
+    if not isinstance(estimator, BaseEstimator):
+        raise InvalidFileError("it does not hold an estimator.")
+    reader.check_all_used()
     return estimator
 
 

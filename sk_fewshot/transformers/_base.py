@@ -39,10 +39,11 @@ from sk_fewshot._training import (
 )
 from sk_fewshot._utils.doc_link import LinksToDocs
 from sk_fewshot._utils.examples import check_rows
-from sk_fewshot._utils.portable import portable
-from sk_fewshot._utils.random import borrowed_generator, seed_torch
+from sk_fewshot._utils.portable import leave_inference_mode, portable
+from sk_fewshot._utils.random import seed_torch, with_own_generator
 from sk_fewshot._utils.rows import Rows, SelectedRows, float_type
 from sk_fewshot._utils.state import all_or_nothing
+from sk_fewshot._utils.switches import restoring, whatever_the_switches
 from sk_fewshot.encoders import MLP, Conv4, encode
 from sk_fewshot.encoders._folding import folded_once
 from sk_fewshot.transformers._module import build_module, output_shape
@@ -147,7 +148,8 @@ class BaseTransformer(
             },
         )
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @restoring
+    @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y):
         """Learn to compare from labelled examples.
 
@@ -203,12 +205,13 @@ class BaseTransformer(
         """
         return self._embed(X)
 
+    @whatever_the_switches
     def _embed(self, X) -> np.ndarray:
         """Embeddings as an array, whatever `transform` has been told to return by `set_output`."""
         check_is_fitted(self)
         X, _ = check_rows(self, X, image_shape=self.image_shape_, reset=False)
         device = next((p.device for p in self.module_.parameters()), torch.device("cpu"))
-        embeddings = encode(folded_once(self.module_), X, device=device)
+        embeddings = encode(folded_once(self.module_, self), X, device=device)
         return embeddings.astype(float_type(X.dtype), copy=False)
 
     @property
@@ -240,6 +243,7 @@ class BaseTransformer(
         """Learn from examples and their classes, 0 to n_classes - 1."""
         self._learn(X, codes, self._split, self._make_loss)
 
+    @whatever_the_switches
     def _learn(
         self,
         X: NDArray | Rows,
@@ -265,7 +269,8 @@ class BaseTransformer(
         seed = rng.randint(_SEEDS)
         n_way, n_per_class = self._batch_shape(np.bincount(codes))
         data, validation = make_data(X, codes, rng, workers.device)
-        with borrowed_generator(workers.device):
+
+        def learned() -> None:
             seed_torch(seed, workers.device)
             module, frozen, embedding_shape = self._untrained(workers.device)
             net = train(
@@ -288,7 +293,9 @@ class BaseTransformer(
                 net_params=self.net_params or {},
                 checkpoint=checkpoint,
             )
-        self._keep(net, embedding_shape)
+            self._keep(net, embedding_shape)
+
+        with_own_generator(learned, workers.device)
 
     def _start(
         self, X: NDArray | Rows, codes: NDArray[np.intp], workers: Workers
@@ -374,6 +381,13 @@ class BaseTransformer(
             if name in state and any(p.is_cuda for p in state[name].parameters()):
                 state[name] = copy.deepcopy(state[name]).cpu()
         return state
+
+    def __setstate__(self, state):
+        """Take modules over into tensors that can learn, also inside `torch.inference_mode`."""
+        for name in ("module_", "loss_"):
+            if name in state:
+                leave_inference_mode(state[name])
+        super().__setstate__(state)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

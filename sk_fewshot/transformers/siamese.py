@@ -14,6 +14,7 @@ from sk_fewshot._utils.examples import check_channels, check_rows
 from sk_fewshot._utils.pairs import as_pairs, check_same
 from sk_fewshot._utils.rows import members
 from sk_fewshot._utils.state import all_or_nothing
+from sk_fewshot._utils.switches import restoring
 from sk_fewshot.distances import METRICS
 from sk_fewshot.heads import SiameseHead
 from sk_fewshot.losses import ContrastiveLoss, PairBCELoss
@@ -214,7 +215,8 @@ class SiameseTransformer(BatchTransformer):
 
     loss_: ContrastiveLoss | PairBCELoss
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @restoring
+    @_fit_context(prefer_skip_nested_validation=False)
     def fit_pairs(self, pairs, same):
         """Learn to compare from given pairs instead of labelled examples.
 

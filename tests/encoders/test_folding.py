@@ -1,6 +1,8 @@
 """folded: the same function in eval mode, fewer layers, the original unchanged."""
 
 import copy
+import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -125,11 +127,133 @@ def test__threads__do_not_disturb_each_other():
         assert all(torch.equal(result, expected) for result in results)
 
 
-def test__folded_once__follows_changes_of_the_weights():
-    module = nn.Sequential(nn.Linear(3, 2)).eval()
-    first = folded_once(module)
-    assert folded_once(module) is first
-    with torch.no_grad():
-        module[0].weight += 1
-    x = torch.randn(4, 3)
-    torch.testing.assert_close(folded_once(module)(x), module(x))
+class Owner:
+    """Lives as long as the copy is wanted."""
+
+
+class Net(nn.Module):
+    """What is folded, what is shared, and attributes of all kinds."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.LeakyReLU(0.1))
+        self.head = nn.Linear(108, 5)
+        self.register_buffer("shift", torch.zeros(5))
+        self.steps = [[self.blocks, nn.Flatten()], [self.head]]
+        self.factors = {"of": [1.0]}
+        self.scale = torch.ones(())
+        self.power = 1.0
+
+    def forward(self, x):
+        for step in (step for some in self.steps for step in some):
+            x = step(x)
+        return x**self.power * self.scale * self.factors["of"][0] + self.shift
+
+
+class Doubled(nn.Linear):
+    """Another class with the same attributes."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+CHANGES = {
+    "data": lambda m: m.head.weight.data.zero_(),
+    "data of a convolution": lambda m: m.blocks[0].weight.data.zero_(),
+    "data of a BatchNorm": lambda m: m.blocks[1].running_var.data.fill_(9),
+    "in place": lambda m: m.blocks[1].bias.requires_grad_(False).add_(1),
+    "another memory": lambda m: setattr(m.head.weight, "data", torch.ones(5, 108)),
+    "another memory of a convolution": lambda m: setattr(
+        m.blocks[0].weight, "data", torch.ones(3, 2, 3, 3)
+    ),
+    "a buffer": lambda m: m.shift.fill_(3),
+    "another buffer": lambda m: setattr(m, "shift", torch.ones(5)),
+    "another parameter": lambda m: setattr(m.head, "bias", nn.Parameter(torch.ones(5))),
+    "a replaced layer": lambda m: m.blocks.__setitem__(2, nn.Tanh()),
+    "a replaced convolution": lambda m: m.blocks.__setitem__(0, nn.Conv2d(2, 3, 3)),
+    "a replaced BatchNorm": lambda m: m.blocks.__setitem__(1, nn.Identity()),
+    "an added layer": lambda m: m.blocks.append(nn.Sigmoid()),
+    "a deleted layer": lambda m: m.blocks.__delitem__(2),
+    "steps": lambda m: m.steps[0].append(nn.Sigmoid()),
+    "a setting of a layer": lambda m: setattr(m.blocks[2], "negative_slope", 0.9),
+    "a number": lambda m: setattr(m, "power", 2.0),
+    "a plain tensor": lambda m: m.scale.fill_(7),
+    "another plain tensor": lambda m: setattr(m, "scale", torch.tensor(7.0)),
+    "within a dict": lambda m: m.factors["of"].__setitem__(0, 5.0),
+    "a hook": lambda m: m.blocks[0].register_forward_hook(lambda *args: args[2] * 2),
+    "a parametrization": lambda m: (
+        parametrizations.weight_norm(m.head)
+        .parametrizations.weight[0]
+        .register_forward_hook(lambda *args: args[2] * 2)
+    ),
+    "another forward": lambda m: setattr(m.head, "forward", lambda x: x[:, :5]),
+    "another class": lambda m: setattr(m.head, "__class__", Doubled),
+    "double": lambda m: m.double(),
+    "loaded": lambda m: m.load_state_dict({k: v + 1 for k, v in m.state_dict().items()}),
+}
+
+
+def outputs(module, owner):
+    x = torch.linspace(-1, 1, 256).reshape(2, 2, 8, 8)
+    with torch.inference_mode():
+        return folded_once(module, owner)(x.to(next(module.parameters()).dtype))
+
+
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("before", [[], ["a number"], ["a replaced convolution", "a buffer"]])
+def test__folded_once__follows_whatever_is_changed(name, before):
+    torch.manual_seed(0)
+    module, owner = Net().eval(), Owner()
+    for first in before:
+        CHANGES[first](module)
+        outputs(module, owner)
+    was = outputs(module, owner)
+    assert torch.equal(outputs(module, owner), was)
+    CHANGES[name](module)
+    module.eval()
+    now = outputs(module, owner)
+    x = torch.linspace(-1, 1, 256).reshape(2, 2, 8, 8).to(now.dtype)
+    torch.testing.assert_close(now, module(x), check_device=False)
+    torch.testing.assert_close(now, folded(module)(x))
+    if name not in before:
+        assert now.dtype != was.dtype or not torch.equal(now, was)
+
+
+def test__folded_once__is_one_copy_until_then():
+    module, owner = Net().eval(), Owner()
+    first = folded_once(module, owner)
+    assert folded_once(module, owner) is first
+    assert first.head.weight is module.head.weight
+    assert first.steps[0][0] is first.blocks is not module.blocks
+    module.train()
+    assert not folded_once(module, owner).training
+    other = Net().eval()
+    assert folded_once(other, owner).head.weight is other.head.weight
+
+
+def test__folded_once__ends_with_its_owner():
+    module, owner = Net().eval(), Owner()
+    module.itself = [module]
+    alive = weakref.ref(folded_once(module, owner))
+    del owner
+    gc.collect()
+    assert alive() is None
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test__folded_once__equals_folded(name):
+    torch.manual_seed(0)
+    x = torch.randn(5, 2, 8, 8)
+    module = trained(MODULES[name](), x).eval()
+    with torch.inference_mode():
+        assert torch.equal(folded_once(module, Owner())(x), folded(module)(x))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
+def test__folded_once__of_a_script():
+    module = torch.jit.script(nn.Sequential(nn.Linear(3, 2), nn.ReLU())).eval()
+    owner, x = Owner(), torch.randn(4, 3)
+    with torch.inference_mode():
+        assert torch.equal(folded_once(module, owner)(x), module(x))
+        next(module.parameters()).zero_()
+        assert torch.equal(folded_once(module, owner)(x), module(x))

@@ -181,3 +181,10 @@ def test_looking_changes_nothing():
     plain = PrototypicalTransformer(module=Drawn, net_params=off, **SHORT).fit(X_SCALED, Y)
     for name, tensor in plain.module_.state_dict().items():
         assert torch.equal(watched.module_.state_dict()[name], tensor), name
+
+
+def test_the_warning_is_at_the_callers_line():
+    encoder = PrototypicalTransformer(module=small, lr=0.3, **SHORT)
+    with pytest.warns(UserWarning) as caught:
+        encoder.fit(X, Y)
+    assert [warning.filename for warning in caught] == [__file__] * 2

@@ -241,3 +241,25 @@ def test_any_labels(flat, labels):
     X, y = flat
     encoder = PrototypicalTransformer(**TINY).fit(X, np.take(labels, y % len(labels)))
     assert list(encoder.classes_) == sorted(labels)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda module: module[0].weight.data.zero_(),
+        lambda module: module.__setitem__(1, nn.Tanh()),
+        lambda module: module.__setitem__(0, nn.Linear(6, 4)),
+        lambda module: module.append(nn.Sigmoid()),
+        lambda module: setattr(module[2], "running_mean", torch.ones(4)),
+    ],
+)
+def test_what_is_changed_in_the_module_is_used(flat, change):
+    X, y = flat
+    module = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.BatchNorm1d(4))
+    encoder = PrototypicalTransformer(**TINY, module=module).fit(X, y)
+    before = encoder.transform(X)
+    change(encoder.module_)
+    with torch.no_grad():
+        expected = encoder.module_.eval()(torch.from_numpy(np.float32(X))).numpy()
+    assert not np.allclose(encoder.transform(X), before)
+    np.testing.assert_allclose(encoder.transform(X), expected, rtol=1e-5, atol=1e-6)
