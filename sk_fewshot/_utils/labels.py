@@ -20,7 +20,7 @@ def as_labels(y: Any) -> Any:
     if hasattr(y, "dtype") and hasattr(y, "to_numpy"):  # a pandas or polars column
         dtype = getattr(y.dtype, "numpy_dtype", None)
         missing = getattr(y, "hasnans", False)
-        if dtype is not None and np.dtype(dtype).kind in "iu" and not missing:
+        if dtype is not None and np.dtype(dtype).kind in "iub" and not missing:
             return y.to_numpy(dtype=dtype)
         return y
     if isinstance(y, np.ndarray) and y.dtype != object:

@@ -130,7 +130,7 @@ class NearestClassifier(BaseFewShotClassifier):
 
     def _neighbors(self, embeddings: NDArray, n_neighbors: int) -> Neighbors:
         """The nearest rows of the gallery."""
-        if not isinstance(n_neighbors, Integral):
+        if not isinstance(n_neighbors, Integral) or isinstance(n_neighbors, bool):
             raise TypeError(
                 f"n_neighbors does not take {type(n_neighbors)} value, enter integer value"
             )

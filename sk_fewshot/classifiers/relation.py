@@ -47,7 +47,8 @@ class RelationClassifier(BaseFewShotClassifier):
         None: every query gets a known class. `calibrate_rejection` chooses it.
     unknown_label : int, str or None, default=None
         Label of rejected queries, of the kind of the classes and none of them. None: -1 among
-        numbers, "unknown" among strings.
+        numbers, "unknown" among strings; where that is a class, the number below the smallest
+        class, or "unknown" with underscores.
     device : str or torch.device, default="auto"
         Where embeddings are compared; "auto" takes CUDA where there is one.
     random_state : int, RandomState instance or None, default=None

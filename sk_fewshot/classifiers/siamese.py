@@ -17,6 +17,7 @@ from sk_fewshot.classifiers._examples import (
 )
 from sk_fewshot.classifiers._nearest import NearestClassifier
 from sk_fewshot.gallery import Examples
+from sk_fewshot.gallery._approximate import check_index
 from sk_fewshot.heads import SiameseHead
 from sk_fewshot.transformers import SiameseTransformer
 
@@ -62,7 +63,8 @@ class SiameseClassifier(NearestClassifier):
         None: every query gets a known class. `calibrate_rejection` chooses it.
     unknown_label : int, str or None, default=None
         Label of rejected queries, of the kind of the classes and none of them. None: -1 among
-        numbers, "unknown" among strings.
+        numbers, "unknown" among strings; where that is a class, the number below the smallest
+        class, or "unknown" with underscores.
     device : str or torch.device, default="auto"
         Where embeddings are compared; "auto" takes CUDA where there is one.
     random_state : int, RandomState instance or None, default=None
@@ -155,6 +157,8 @@ class SiameseClassifier(NearestClassifier):
         if self.metric is not None:
             return SiameseHead(self.metric, self.temperature)
         if self._learns_head(self.encoder_):
+            if self.index == "faiss":  # before it trains
+                check_index(None)
             learned: Any = self._learn_head(gallery)
         else:
             learned = learned_head(self.encoder_)

@@ -19,6 +19,7 @@ _QUERIES = 1024  # a block
 _ROWS = 2**16  # cast and added at once
 _LEAST_A_LIST = 39  # rows, or FAISS warns
 _SAMPLE = 1024  # rows that tell centre and scale
+_MORE_BY_PRODUCTS = 4  # times as many lists: queries lie far from all rows
 _LARGEST = 1e15  # number, of which 1000 squares can be added in float32
 _ROWS_A_LIST = 64  # that the lists are learned from, in large galleries
 
@@ -27,8 +28,11 @@ class ApproximateIndex:
     """Rows in inverted lists, of which a search visits those nearest to the query.
 
     Of n rows there are 4 sqrt(n) lists, and a search visits half the square root of their number,
-    8 at least. It holds its own copy of the rows, in float32: centred and scaled, for the cosine
-    made unit vectors before.
+    8 at least; four times as many for products. It holds its own copy of the rows, in float32: centred and scaled, for the cosine
+    made unit vectors before. For products each row gets one further number that brings all to one
+    length, so that the nearest point has the largest product (Bachrach et al., "Speeding Up the
+    Xbox Recommender System Using a Euclidean Transformation for Inner-Product Spaces", RecSys
+    2014).
 
     Parameters
     ----------
@@ -43,29 +47,27 @@ class ApproximateIndex:
 
     def __init__(self, rows: NDArray, metric: Metric):
         faiss = load_faiss()
-        self._cosine, by_products = metric == "cosine", metric == "dot"
+        self._cosine, self._by_products = metric == "cosine", metric == "dot"
         step = max(1, len(rows) // _SAMPLE)
         self._centred = InnerProducts("sqeuclidean", self._tensor(rows[::step]))
-        self._by_products = by_products
+        parts = [rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS)]
+        self._longest = max(_checked_length(self._points(part)) for part in parts)
         self._n_lists = min(round(4 * len(rows) ** 0.5), len(rows) // _LEAST_A_LIST)
-        self._index = faiss.index_factory(
-            rows.shape[1],
-            f"IVF{self._n_lists},Flat",
-            faiss.METRIC_INNER_PRODUCT if by_products else faiss.METRIC_L2,
-        )
-        self._index.nprobe = max(8, round(self._n_lists**0.5 / 2))
-        for start in range(0, len(rows), _ROWS):
-            _check_size(self._rows(rows[start : start + _ROWS]))
+        width = rows.shape[1] + self._by_products
+        self._index = faiss.index_factory(width, f"IVF{self._n_lists},Flat", faiss.METRIC_L2)
+        n_visited = max(8, round(self._n_lists**0.5 / 2))
+        self._index.nprobe = _MORE_BY_PRODUCTS * n_visited if self._by_products else n_visited
         self._index.train(self._rows(rows[:: max(1, len(rows) // (_ROWS_A_LIST * self._n_lists))]))
-        for start in range(0, len(rows), _ROWS):
-            self._index.add(self._rows(rows[start : start + _ROWS]))
+        for part in parts:
+            self._index.add(self._rows(part))
 
     def search(self, queries: Tensor, k: int) -> NDArray[np.int64]:
         """Return the indices (n_queries, k) of about the nearest rows; k is at most n_rows."""
-        if self._by_products:  # what the centre adds is the same for all rows
-            points = unit(queries.cpu()).float().numpy()
+        if self._by_products:  # neither their length nor what the centre adds changes the ranking
+            directions = self._longest * unit(queries.cpu())
+            points = np.pad(directions.float().numpy(), ((0, 0), (0, 1)))
         else:
-            points = self._rows(queries.cpu().numpy()).clip(-_LARGEST, _LARGEST)
+            points = self._points(queries.cpu().numpy()).clip(-_LARGEST, _LARGEST)
         found = self._index.search(points, k)[1]
         short = (found < 0).any(axis=1)  # fewer rows in the lists visited
         if short.any():
@@ -74,6 +76,14 @@ class ApproximateIndex:
         return found
 
     def _rows(self, rows: NDArray) -> NDArray[np.float32]:
+        points = self._points(rows)
+        if not self._by_products:
+            return points
+        squares = np.square(points, dtype=np.float64).sum(axis=1)
+        rest = np.sqrt(np.maximum(self._longest**2 - squares, 0))
+        return np.hstack([points, rest[:, None].astype(np.float32)])
+
+    def _points(self, rows: NDArray) -> NDArray[np.float32]:
         return np.ascontiguousarray(self._centred.rows(self._tensor(rows))[0].numpy())
 
     def _tensor(self, rows: NDArray) -> Tensor:
@@ -81,7 +91,8 @@ class ApproximateIndex:
         return unit(tensor.double()) if self._cosine else tensor
 
 
-def _check_size(points: NDArray[np.float32]) -> None:
+def _checked_length(points: NDArray[np.float32]) -> float:
+    """Return the length of the longest point, if float32 holds its square."""
     largest = np.abs(points).max()
     if not largest <= _LARGEST:
         raise ValueError(
@@ -89,6 +100,7 @@ def _check_size(points: NDArray[np.float32]) -> None:
             f"sizes: one is {largest:.3g} times as large as is usual. Remove it, or pass "
             "index=None."
         )
+    return float(np.linalg.norm(points.astype(np.float64), axis=1).max())
 
 
 _indices: WeakKeyDictionary[object, dict[Metric, ApproximateIndex]] = WeakKeyDictionary()
@@ -150,8 +162,8 @@ def nearest_by_index(
     return torch.cat(all_distances), torch.cat(indices)
 
 
-def check_index(metric: Metric) -> None:
-    """Check that there is an index for a metric.
+def check_index(metric: Metric | None) -> None:
+    """Check that there is an index for a metric; None stands for a learned comparator.
 
     Raises
     ------
@@ -161,9 +173,10 @@ def check_index(metric: Metric) -> None:
         If the metric is none that inner products rank by.
     """
     load_faiss()
-    if not InnerProducts.rank(metric):
+    if metric is None or not InnerProducts.rank(metric):
         allowed = [name for name in METRICS if InnerProducts.rank(name)]
-        raise ValueError(f"index='faiss' needs a metric among {allowed}, got metric={metric!r}.")
+        given = repr(metric) if isinstance(metric, str) else "a function or a learned comparator"
+        raise ValueError(f"index='faiss' needs a metric among {allowed}, got metric={given}.")
 
 
 def load_faiss() -> ModuleType:

@@ -7,10 +7,10 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import column_or_1d
 
 from sk_fewshot.gallery._gallery import MemoryGallery, check_lengths
 from sk_fewshot.gallery._growth import is_mapped
+from sk_fewshot.gallery._keys import after, checked_ids, numbered
 from sk_fewshot.gallery._labels import index_of, kind_of, merge
 
 
@@ -98,7 +98,7 @@ class Examples(MemoryGallery):
                     f"ids must be given, as the examples enrolled before have keys such as "
                     f"{self.ids[0]!r}, got ids=None."
                 )
-            ids = np.arange(self.next_id, self.next_id + len(own))
+            ids = numbered(self.next_id, len(own))
         else:
             ids = checked_ids(ids, len(own), among=self.ids)
         shared = self.ids is self.arrival and np.array_equal(ids, arrival)
@@ -187,36 +187,3 @@ def byte_order(embeddings: NDArray) -> NDArray[np.intp]:
     """
     rows = np.ascontiguousarray(embeddings)
     return rows.view(np.dtype((np.void, rows.strides[0])))[:, 0].argsort(kind="stable")
-
-
-def after(ids: NDArray, next_id: int) -> int:
-    """Return a number above all that have been keys."""
-    return max(next_id, int(ids.max()) + 1) if ids.dtype.kind in "iu" and len(ids) else next_id
-
-
-def checked_ids(ids: ArrayLike, n: int | None, *, among: NDArray | None = None) -> NDArray:
-    """Return keys as an array of integers or strings.
-
-    Raises
-    ------
-    ValueError
-        If they are others, not n, not each once, or enrolled already.
-    """
-    given = column_or_1d(np.asarray(ids))
-    if given.dtype == object and all(type(key) is str for key in given):
-        given = given.astype(str)
-    if given.dtype.kind not in "iuU":
-        raise ValueError(f"ids must be integers or strings, got {given.dtype} such as {given[:1]}.")
-    if n is not None and len(given) != n:
-        raise ValueError(f"ids must hold one key per example, {n} in all, got {len(given)}.")
-    kept, counts = np.unique(given, return_counts=True)
-    if (counts > 1).any():
-        raise ValueError(f"ids must be unique, got {kept[counts > 1][0]!r} more than once.")
-    if among is not None:
-        if kind_of(given) != kind_of(among):
-            raise ValueError(
-                f"ids must be of the kind enrolled before, such as {among[0]!r}, got {given[0]!r}."
-            )
-        if (known := np.isin(given, among)).any():
-            raise ValueError(f"ids must be new, but {given[known][0]!r} is enrolled already.")
-    return given

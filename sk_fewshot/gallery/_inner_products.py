@@ -12,6 +12,7 @@ from sk_fewshot.distances import Metric, unit
 _EUCLIDEAN = ("sqeuclidean", "euclidean")
 _SAMPLE = 1024  # rows that tell centre and scale
 _UNIT_ROUNDOFF = 2.0**-24  # of float32
+_FURTHEST = 120  # exponent of 2, whose power float32 holds
 _NEAR_ONE = 20  # as an exponent of 2
 _ROUNDINGS_OF_FACTORS = 16  # of centring, scaling, normalising; of the distance, in float32
 
@@ -93,5 +94,5 @@ class InnerProducts:
 
 def _scale_for(size: float) -> float:
     """Power of two that brings numbers of this size near 1; 1 where they are."""
-    exponent = math.frexp(size)[1]
+    exponent = min(max(math.frexp(size)[1], -_FURTHEST), _FURTHEST)
     return 1.0 if abs(exponent) < _NEAR_ONE else 2.0**-exponent

@@ -116,7 +116,8 @@ def index_of(label: Any, classes: NDArray) -> int:
     ValueError
         If it is none of the classes.
     """
-    found = np.flatnonzero(classes == label) if np.ndim(label) == 0 else np.empty(0)
+    fits = np.ndim(label) == 0 and kind_of(np.asarray(label)) == kind_of(classes)
+    found = np.flatnonzero(classes == label) if fits else np.empty(0)
     if len(found) != 1:
         raise ValueError(
             f"label must be one of the {len(classes)} classes enrolled, got {label!r}."

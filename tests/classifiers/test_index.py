@@ -161,3 +161,26 @@ def test_sizes_that_float32_cannot_hold_together_are_refused(gallery):
     clf = fitted(PrototypicalClassifier, rows, index="faiss")
     with pytest.raises(ValueError, match="index='faiss' compares in float32, which cannot hold"):
         clf.predict(rows[:1])
+
+
+@pytest.mark.parametrize("factor", [10, 1e4])
+def test_a_long_row_is_found_by_products(factor, gallery):
+    rows, queries, _ = gallery
+    rows = rows.copy()
+    rows[0] *= factor
+    exact = fitted(PrototypicalClassifier, rows, metric="dot").predict(queries)
+    found = fitted(PrototypicalClassifier, rows, metric="dot", index="faiss").predict(queries)
+    assert (exact == 0).mean() > 0.2
+    assert (found[exact == 0] == 0).all()
+
+
+def test_numbers_below_the_normal_ones_are_scaled(gallery):
+    rows = (gallery[0] * 1e-41).astype(np.float32)
+    clf = fitted(PrototypicalClassifier, rows, index="faiss", metric="euclidean")
+    assert (clf.predict(rows[:50]) == np.arange(50)).mean() > 0.5  # few digits are left of them
+
+
+def test_a_learned_comparator_is_refused_before_it_learns():
+    clf = SiameseClassifier("passthrough", index="faiss")
+    with pytest.raises(ValueError, match="got metric=a function or a learned comparator"):
+        clf.fit(np.eye(6), np.repeat([0, 1, 2], 2))

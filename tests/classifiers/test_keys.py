@@ -141,6 +141,43 @@ def test__partial_fit__refuses_keys_that_are_taken_or_of_another_kind(clf):
     assert len(clf.support_ids_) == 12
 
 
+def test_large_keys_stay_exact(clf):
+    big = 2**60
+    clf.fit(X[:3], Y[:3], ids=np.array([big + 1, big + 2, big + 3], np.uint64))
+    clf.partial_fit(X[3:4], ["z"], ids=[7]).partial_fit(X[4:5], ["y"])
+    expected = [big + 1, big + 2, big + 3, 7, big + 4]
+    assert clf.kneighbors(X[:5], 1, return_distance=False)[:, 0].tolist() == expected
+    clf.remove([big + 1])
+    assert sorted(clf.support_ids_) == sorted(expected[1:])
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([2**63, 1, 2], r"ids must be integers up to 9223372036854775807, got 9223372036854775808"),
+        (["a", 1, 2], "ids must be integers or strings, all of one kind"),
+        (np.array(["a\0", "b", "c"], object), "do not end in"),
+        ([True, False, True], "ids must be integers or strings"),
+    ],
+)
+def test_keys_that_would_change_are_refused(clf, ids, message):
+    with pytest.raises(ValueError, match=message):
+        clf.fit(X[:3], Y[:3], ids=ids)
+
+
+def test_numbers_end_where_int64_does(clf):
+    clf.fit(X[:2], Y[:2], ids=[2**63 - 1, 0])
+    with pytest.raises(ValueError, match="ids must be given, as the numbers that follow"):
+        clf.partial_fit(X[2:4], Y[2:4])
+
+
+def test__remove__takes_one_key_and_not_none(clf):
+    clf.fit(X, Y).remove(0)
+    assert 0 not in clf.support_ids_
+    with pytest.raises(ValueError, match="ids must hold one key or more"):
+        clf.remove([])
+
+
 def test_prototypes_take_back_classes_only():
     clf = PrototypicalClassifier("passthrough").fit(X, Y)
     with pytest.raises(TypeError, match="prototypes are means"):

@@ -57,6 +57,19 @@ def test_integers_are_fitted_exactly(labels, kind):
     assert [int(label) for label in clf.classes_] == sorted(labels)
 
 
+def test_nullable_booleans_stay_booleans():
+    y = pd.Series([True, False], dtype="boolean")
+    clf = PrototypicalClassifier("passthrough").fit(TWO, y).partial_fit(TWO, y)
+    assert clf.classes_.dtype == bool
+    assert clf.predict(TWO).tolist() == [True, False]
+
+
+def test__remove_class__takes_no_label_of_another_kind():
+    clf = PrototypicalClassifier("passthrough").fit(TWO, [0, 1])
+    with pytest.raises(ValueError, match="label must be one of the 2 classes enrolled, got True"):
+        clf.remove_class(True)
+
+
 def test_labels_of_another_kind_are_no_strangers():
     clf = PrototypicalClassifier("passthrough").fit(TWO, ["a", "b"])
     with pytest.raises(ValueError, match="labels of the kind enrolled before, strings"):

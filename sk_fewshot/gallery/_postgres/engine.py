@@ -11,8 +11,9 @@ from uuid import UUID, uuid4
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sk_fewshot.gallery._examples import Examples, after, checked_ids
+from sk_fewshot.gallery._examples import Examples
 from sk_fewshot.gallery._gallery import MemoryGallery, Neighbors
+from sk_fewshot.gallery._keys import after, checked_ids
 from sk_fewshot.gallery._labels import index_of
 from sk_fewshot.gallery._means import ClassMeans, refuse_ids, refuse_removal
 from sk_fewshot.gallery._postgres import search, tables, values
