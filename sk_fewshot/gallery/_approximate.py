@@ -29,9 +29,9 @@ class ApproximateIndex:
 
     Of n rows there are 4 sqrt(n) lists, and a search visits half the square root of their number,
     8 at least; four times as many for products. It holds its own copy of the rows, in float32:
-    centred and scaled, for the cosine made unit vectors before. For products each row gets one further number that brings all to one
-    length, so that the nearest point has the largest product (Bachrach et al., "Speeding Up the
-    Xbox Recommender System Using a Euclidean Transformation for Inner-Product Spaces", RecSys
+    centred and scaled, for the cosine made unit vectors before. For products each row gets one
+    further number that brings all to one length, so that the nearest point has the largest product
+    (Bachrach et al., "Speeding Up the Xbox Recommender System Using a Euclidean Transformation for Inner-Product Spaces", RecSys
     2014).
 
     Parameters

@@ -185,6 +185,6 @@ def test_looking_changes_nothing():
 
 def test_the_warning_is_at_the_callers_line():
     encoder = PrototypicalTransformer(module=small, lr=0.3, **SHORT)
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(UserWarning, match="collapsed") as caught:
         encoder.fit(X, Y)
     assert [warning.filename for warning in caught] == [__file__] * 2
