@@ -31,8 +31,8 @@ class ApproximateIndex:
     8 at least; four times as many for products. It holds its own copy of the rows, in float32:
     centred and scaled, for the cosine made unit vectors before. For products each row gets one
     further number that brings all to one length, so that the nearest point has the largest product
-    (Bachrach et al., "Speeding Up the Xbox Recommender System Using a Euclidean Transformation for Inner-Product Spaces", RecSys
-    2014).
+    (Bachrach et al., "Speeding Up the Xbox Recommender System Using a Euclidean Transformation for
+    Inner-Product Spaces", RecSys 2014).
 
     Parameters
     ----------
