@@ -47,9 +47,11 @@ def machine() -> dict[str, object]:
     }
 
 
-def arguments(description: str | None) -> argparse.Namespace:
-    """Read the command line: rounds and where to write JSON. Sets one thread."""
+def arguments(description: str | None, **more: dict) -> argparse.Namespace:
+    """Read the command line: rounds, where to write JSON, and `more`. Sets one thread."""
     parser = argparse.ArgumentParser(description=description)
+    for name, options in more.items():
+        parser.add_argument(f"--{name}", **options)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     given = parser.parse_args()

@@ -27,6 +27,7 @@ SCRIPTS = (
     "episodes",
     "sampling",
     "gallery",
+    "postgres_gallery",
     "retrieval",
     "import_time",
 )

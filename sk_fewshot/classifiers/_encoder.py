@@ -273,7 +273,8 @@ def _deciding(encoder: Any) -> Any:
     if not isinstance(encoder, BaseEstimator):  # "passthrough" in a Pipeline
         return encoder
     if isinstance(encoder, BaseTransformer):
-        return [type(encoder), encoder.module_.state_dict()]
+        unit_length = getattr(encoder, "_directional", False)
+        return [type(encoder), encoder.module_.state_dict(), unit_length]
     params = {k: v for k, v in encoder.get_params(deep=False).items() if k not in _NOT_DECIDING}
     fitted = {
         name: value

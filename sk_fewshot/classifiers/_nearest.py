@@ -90,8 +90,8 @@ class NearestClassifier(BaseFewShotClassifier):
             fitted.encoder_ = self.encoder
             head: Any = fitted._make_head(None)
             fitted.head_ = head
-            fitted.gallery_ = fitted._stored_gallery()
-            fitted.image_shape_, fitted.n_features_in_ = None, fitted.gallery_.dimension()
+            fitted.gallery_ = fitted._stored_gallery().opened()
+            fitted.image_shape_, fitted.n_features_in_ = None, fitted.gallery_.dimension
             fitted._take_names()
         return self
 

@@ -15,7 +15,14 @@ class StoredGallery(Gallery):
 
     Each method reads or changes it as one transaction. Those that return a gallery change the one
     that all share, and return it.
+
+    Attributes
+    ----------
+    dimension : int or None
+        Length of the embeddings; None before it was begun or opened.
     """
+
+    dimension: int | None
 
     @abstractmethod
     def begun(self, embeddings: NDArray, y: NDArray, ids: ArrayLike | None, *, joins: bool) -> Self:
@@ -25,8 +32,8 @@ class StoredGallery(Gallery):
         """
 
     @abstractmethod
-    def dimension(self) -> int:
-        """Length of the embeddings that are there.
+    def opened(self) -> Self:
+        """Take part in the gallery that is there.
 
         Raises
         ------

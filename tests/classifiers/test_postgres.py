@@ -338,6 +338,18 @@ def test_refused_calls_leave_all_as_it_was(call, error, message, index):
         np.testing.assert_array_equal(was, now)
 
 
+def test_a_gallery_that_was_fitted_anew_with_other_embeddings(index):
+    clf = SiameseClassifier("passthrough", metric="cosine", index=index).fit(np.eye(3), [1, 2, 3])
+    clone(clf).fit(np.eye(4), [1, 2, 3, 4])
+    for call in (
+        lambda: clf.predict(np.eye(3)),
+        lambda: clf.predict_proba(np.eye(3)),
+        lambda: clf.partial_fit(np.eye(3), [1, 2, 3]),
+    ):
+        with pytest.raises(ValueError, match=r"embeddings of 4 numbers now, and this .* have 3"):
+            call()
+
+
 def test_prototypes_have_no_single_examples(index):
     clf = PrototypicalClassifier("passthrough", index=index).fit(np.eye(2), [1, 2])
     with pytest.raises(TypeError, match="remove takes single examples back"):

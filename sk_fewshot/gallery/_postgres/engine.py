@@ -117,12 +117,15 @@ class PostgresRows(StoredGallery):
         Name of the class of galleries in memory that holds such rows.
     metric, encoder : str
         What its rows must be compared by, and come from.
+    dimension : int or None, default=None
+        How many numbers they have; None before it was begun or opened.
     """
 
     engine: PostgresGallery
     kind: str
     metric: str
     encoder: str
+    dimension: int | None = None
     _known: dict[UUID, NDArray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -135,25 +138,27 @@ class PostgresRows(StoredGallery):
         with self._read() as (database, settings):
             return self._classes(database, settings)
 
-    def dimension(self) -> int:
-        """Length of the embeddings that are there."""
+    def opened(self) -> Self:
+        """Take part in the gallery that is there."""
         with self._read() as (_, settings):
-            return settings.dimension
+            return replace(self, dimension=settings.dimension)
 
     def in_memory(self) -> MemoryGallery:
         """Return all of it, as it is at this moment, in memory."""
         with self._read() as (database, settings):
             chunks = list(database.read(settings))
-            if not chunks:
-                raise self._empty()
-        labels = np.concatenate([chunk.labels for chunk in chunks])
-        embeddings = np.concatenate([chunk.embeddings for chunk in chunks])
-        if settings.id_type is not None:
-            ids = np.concatenate([chunk.ids for chunk in chunks if chunk.ids is not None])
-            return Examples.of(embeddings, labels, ids)
-        counts = np.concatenate([chunk.counts for chunk in chunks if chunk.counts is not None])
-        order = labels.argsort()
-        return ClassMeans(labels[order], embeddings[order], counts[order])
+        if not chunks:
+            raise ValueError(f"table={self.engine.table!r} has no rows; fit enrols some.")
+
+        def column(name: str) -> NDArray:
+            return np.concatenate([getattr(chunk, name) for chunk in chunks])
+
+        if not self._keyed:
+            order = column("labels").argsort()
+            parts = (column(name)[order] for name in ("labels", "embeddings", "counts"))
+            return ClassMeans(*parts)
+        order = column("arrival").argsort()
+        return Examples.of(*(column(name)[order] for name in ("embeddings", "labels", "ids")))
 
     def begun(self, embeddings, y, ids, *, joins) -> Self:
         """Enrol the first examples of this process, as :class:`StoredGallery` says."""
@@ -167,7 +172,7 @@ class PostgresRows(StoredGallery):
                 database.drop_index()
                 settings = self._new_settings(embeddings, y, ids)
             self._enrol(database, self._checked(settings), embeddings, y, ids)
-        return self
+        return replace(self, dimension=embeddings.shape[1])
 
     def enrolled(self, embeddings, y, ids=None) -> Self:
         """Enrol further embeddings (n, d) of the classes y (n,)."""
@@ -278,6 +283,11 @@ class PostgresRows(StoredGallery):
             raise ValueError(
                 f"{table} is compared by metric={settings.metric!r}, got metric={self.metric!r}."
             )
+        if self.dimension not in (None, settings.dimension):
+            raise ValueError(
+                f"{table} holds embeddings of {settings.dimension} numbers now, and this "
+                f"classifier's have {self.dimension}: it was fitted anew with others."
+            )
         return settings
 
     def _new_settings(self, embeddings: NDArray, y: NDArray, ids: Any) -> Settings:
@@ -336,9 +346,6 @@ class PostgresRows(StoredGallery):
                 f"index=PostgresGallery(..., search={self.engine.search!r}) holds embeddings of "
                 f"at most {most} numbers, got some of {dimension}."
             )
-
-    def _empty(self) -> ValueError:
-        return ValueError(f"table={self.engine.table!r} has no rows; fit enrols some.")
 
 
 def _means(database: Tables, settings: Settings, embeddings: NDArray, y: NDArray) -> Rows:

@@ -123,8 +123,8 @@ class Tables:
 
     def settings(self, *, lock: bool = False) -> Settings | None:
         """Read the settings, and with `lock` keep other writers waiting; None: no gallery."""
-        if not all(self._exist("", SUFFIX)):
-            return None
+        if lock and not all(self._exist("", SUFFIX)):
+            return None  # and the transaction goes on
         columns = self._sql.SQL(", ").join(map(self._sql.Identifier, Settings.__annotations__))
         for_update = self._sql.SQL("for update" if lock else "")
         try:
@@ -133,6 +133,8 @@ class Tables:
                 columns=columns,
                 for_update=for_update,
             ).fetchone()
+        except load_psycopg().errors.UndefinedTable:
+            return None
         except load_psycopg().errors.UndefinedColumn as error:
             raise ValueError(self._foreign()) from error
         if row is not None and row[0] != FORMAT:
@@ -200,9 +202,9 @@ class Tables:
                 copy.write_row(row)
 
     def read(self, settings: Settings) -> Iterator[Rows]:
-        """Read all rows in order of arrival, some at a time, without their sums."""
+        """Read all rows in any order, some at a time, without their sums."""
         statement = self._sql.SQL(
-            "copy (select arrival, label, id, embedding, count from {rows} order by arrival) "
+            "copy (select arrival, label, id, embedding, count from {rows}) "
             "to stdout (format binary)"
         ).format(**self._names)
         with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
@@ -269,11 +271,14 @@ class Tables:
         operator = self._sql.SQL(_OPERATORS[settings.metric][0])
         dimension = self._sql.Literal(settings.dimension)
         if by_index:
-            self.execute("select set_config('hnsw.ef_search', %s, true)", [str(max(n, _EF_SEARCH))])
+            self.execute(
+                "select set_config('hnsw.ef_search', greatest("
+                "%s, coalesce(current_setting('hnsw.ef_search', true)::integer, 0))::text, true)",
+                [max(n, _EF_SEARCH)],
+            )
             row = self._sql.SQL("embedding::vector({})").format(dimension)
             order = self._sql.SQL("{} {} q.vector").format(row, operator)
         else:
-            self.execute("set local jit = off")  # takes longer than the search
             # no index has this expression; a zero vector has no cosine, and is at distance 1
             order = self._sql.SQL("coalesce(nullif(embedding {} q.vector, 'NaN'), 1)").format(
                 operator
@@ -314,7 +319,7 @@ class Tables:
         return [(name,) in found for name in names]
 
 
-_EF_SEARCH = 100  # rows that an approximate search keeps in sight, at least
+_EF_SEARCH = 400  # rows that an approximate search keeps in sight, at least
 MOST_BY_INDEX = 1000  # as many as it can
 
 
