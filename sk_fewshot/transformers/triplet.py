@@ -131,6 +131,7 @@ class TripletTransformer(BatchTransformer):
     See Also
     --------
     SiameseTransformer : Learns from pairs.
+    LossTransformer : Learns by any loss, without the parameters of this one.
 
     References
     ----------
