@@ -23,6 +23,8 @@ from torch.overrides import TorchFunctionMode
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
+_AS_IT_IS: Any = nullcontext()
+
 inference_mode = partial(torch._C._InferenceMode, True)
 """Like :func:`torch.inference_mode`, entered and left in a single step."""
 
@@ -84,12 +86,12 @@ def _autocasting() -> list[str]:
 
 
 def _on_cpu() -> Any:
-    cpu = torch.device("cpu")
-    return nullcontext() if torch.get_default_device() == cpu else cpu
+    """Return what makes the CPU the default device; one is set as a mode of all functions."""
+    return torch.device("cpu") if torch._C._len_torch_function_stack() else _AS_IT_IS
 
 
 def _in_float32() -> Any:
-    return nullcontext() if torch.get_default_dtype() is torch.float32 else _Float32()
+    return _AS_IT_IS if torch.get_default_dtype() is torch.float32 else _Float32()
 
 
 class _Float32(TorchFunctionMode):
