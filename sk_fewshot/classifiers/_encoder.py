@@ -204,7 +204,7 @@ def _check_several(encoder: BaseEstimator, X) -> None:
     if not as_it_should_be and prod(shape) == getattr(encoder, "n_features_in_", None):
         raise ValueError(
             f"X holds examples along its first axis, but its shape {tuple(shape)} is that of a "
-            "single one: for one example pass X[:1] instead of X[0]."
+            "single one: for one example pass X[:1] instead of X[0]. Reshape your data."
         )
 
 
