@@ -18,12 +18,13 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from sk_fewshot._utils.device import on_device, resolve_device
+from sk_fewshot._utils.device import on_device
 from sk_fewshot._utils.examples import check_examples
+from sk_fewshot._utils.precision import exact_products
 from sk_fewshot._utils.validation import check_labels
 from sk_fewshot.classifiers._base import BaseFewShotClassifier
 from sk_fewshot.classifiers._encoder import encode_examples, learned_head
-from sk_fewshot.classifiers._scoring import class_scores, enrolled_state
+from sk_fewshot.classifiers._scoring import class_scores, enrolled_state, scoring_device
 from sk_fewshot.episodes import EpisodeSplit
 from sk_fewshot.gallery._examples import byte_order
 from sk_fewshot.gallery._stored import GalleryEngine
@@ -262,7 +263,6 @@ def _accuracies(
     A query whose class leads or trails by less than rounding is scored alone, as cross-validation
     does.
     """
-    device = resolve_device(clf.device)
     codes = np.unique(y, return_inverse=True)[1]
     ranks = byte_order(embeddings + 0.0).argsort()  # as classifiers keep support sets
     n_way, n_shot = episodes.n_way, episodes.n_shot
@@ -278,12 +278,14 @@ def _accuracies(
         if score is None:
             support = chunk[0, :, :n_shot].ravel()
             clf.fit(embeddings[support], y[support])
+            device = scoring_device(clf)
             head, kind = clf.head_.to(device), type(clf.gallery_)
-            score = head.episode_scores(on_device(embeddings, device))
+            with exact_products(device):
+                score = head.episode_scores(on_device(embeddings, device))
         for start in range(0, len(chunk), a_step):
             episode_rows = chunk[start : start + a_step]
             rows = on_device(episode_rows, device)
-            with torch.inference_mode():
+            with torch.inference_mode(), exact_products(device):
                 scores, error = score(rows[:, :, :n_shot], rows[:, :, n_shot:].flatten(1))
                 leads, near_ties = _leads(scores, error)
             right, unsure = (leads > 0).cpu().numpy(), near_ties.cpu().numpy()

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from skorch.callbacks import Callback
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from sk_fewshot._training.attributes import Attributes
 from sk_fewshot._training.fingerprint import digest
@@ -247,7 +248,7 @@ def _sealed(state: dict[str, Any]) -> tuple[bytes, memoryview]:
     """Return the first line of a file and what follows it."""
     buffer = io.BytesIO()
     with out_of_memory_as_such():
-        torch.save(state, buffer)
+        torch.save(tree_map_only(Tensor, Tensor.cpu, state), buffer)
         buffer.seek(0)
         if unsafe := torch.serialization.get_unsafe_globals_in_checkpoint(buffer):
             raise TypeError(

@@ -9,7 +9,7 @@ import torch
 from skorch.callbacks import Callback
 from torch import Tensor, nn
 
-from sk_fewshot._training.net import EncoderNet
+from sk_fewshot._training.net import EncoderNet, loss_of
 from sk_fewshot._utils.warn import warn_caller
 
 _BATCHES_BETWEEN = 50  # looks at the embeddings: each costs less than a training step
@@ -104,8 +104,8 @@ def _trivial(judge: nn.Module, embeddings: Tensor, y: Tensor) -> str:
         judges = [copy.deepcopy(judge) for _ in range(3)]  # a loss may remember what it has seen
     except RuntimeError:  # torch copies no tensors that have a gradient's history
         return ""
-    batches = (embeddings, equal, embeddings[order.to(y.device)])
-    losses = [judge(z, y) for judge, z in zip(judges, batches, strict=True)]
+    batches = (embeddings, equal, embeddings[order.to(embeddings.device)])
+    losses = [loss_of(judge, z, y) for judge, z in zip(judges, batches, strict=True)]
     loss, trivial, shuffled = torch.stack(losses).tolist()
     near = abs(loss - trivial) <= _TRIVIAL * trivial
     if trivial > 0 and near and abs(shuffled - trivial) <= _SHUFFLED * trivial:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sk_fewshot._utils.device import as_tensor, on_device
+from sk_fewshot._utils.device import as_tensor, labels_on, on_device
 from sk_fewshot._utils.random import seed_torch
 from sk_fewshot._utils.rows import Rows, pieces
 from sk_fewshot.episodes import ClassBalancedSampler
@@ -56,7 +56,7 @@ class LabelledRows(Dataset):
             examples = self._X[on_device(rows, self.device)]
         else:
             examples = on_device(np.asarray(self._X[rows], np.float32, order="C"), self.device)
-        labels = on_device(self.y[rows], self.device)
+        labels = labels_on(as_tensor(self.y[rows]), self.device)
         return examples.reshape(len(rows), *self._shape), labels
 
 

@@ -21,6 +21,7 @@ from sk_fewshot._training.data import ClassBalancedBatches, LabelledRows
 from sk_fewshot._training.net import EncoderNet, KeepBestEpoch, Progress, SeedEpochs
 from sk_fewshot._training.net_params import checked_net_params
 from sk_fewshot._training.workers import Workers
+from sk_fewshot._utils.device import computing_device
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
@@ -144,7 +145,8 @@ def train(
         "callbacks": callbacks,
     }
     with bar:
-        net = _make_net(workers, encoder, loss.to(workers.device), frozen=frozen, **settings)
+        loss = loss.to(computing_device(loss, workers.device))
+        net = _make_net(workers, encoder, loss, frozen=frozen, **settings)
         n_epochs = None if checkpoint is None else checkpoint.n_epochs_left(net.max_epochs)
         net.fit(data, epochs=n_epochs)
     if augment is not None:
@@ -218,9 +220,9 @@ def _renew_statistics(net: EncoderNet, batches: ClassBalancedBatches) -> None:
     encoder.eval()
     for norm in norms:
         norm.train().reset_running_stats()
-        norm.momentum = None  # a cumulative mean
-    if norms:
-        for examples, _ in batches:
-            encoder(examples)
+    for n_seen, (examples, _) in enumerate(batches if norms else (), start=1):
+        for norm in norms:
+            norm.momentum = 1 / n_seen  # a cumulative mean; for None torch asks the device for n
+        encoder(examples)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.eval().momentum = momentum

@@ -15,11 +15,18 @@ from skorch.callbacks import Callback, EarlyStopping
 from torch import Tensor, nn
 
 from sk_fewshot._training.frozen import without_gradient
+from sk_fewshot._utils.device import computing_device, labels_on
 from sk_fewshot._utils.random import seed_torch
 
 
 class EnoughEpochs(Exception):
     """The validation loss has stopped falling."""
+
+
+def loss_of(criterion: nn.Module, embeddings: Tensor, y: Tensor) -> Tensor:
+    """Return the loss of embeddings, from where the criterion computes for their device."""
+    device = computing_device(criterion, embeddings.device)
+    return criterion(embeddings.to(device), labels_on(y, device))
 
 
 class EncoderNet(NeuralNet):
@@ -58,9 +65,9 @@ class EncoderNet(NeuralNet):
         return True
 
     def get_loss(self, y_pred, y_true, X=None, training=False) -> Tensor:
-        """Return the loss of a batch of embeddings, which must be one finite number."""
+        """Return the loss of a batch of embeddings, which must be one number."""
         criterion = None if training else self.validation_criterion
-        loss = (criterion or self.criterion_)(y_pred.flatten(1), y_true)
+        loss = loss_of(criterion or self.criterion_, y_pred.flatten(1), y_true)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
             raise ValueError(f"loss must return a tensor of one number, got {got}.")
@@ -69,13 +76,25 @@ class EncoderNet(NeuralNet):
                 "The loss depends on nothing that learns: the module has no parameters, all of "
                 "them are frozen, or a step in it cuts the gradient off."
             )
-        if not math.isfinite(loss.item()):
+        return loss
+
+    def on_batch_end(self, net, batch=None, training=False, **kwargs):
+        """Check that the loss is finite, once skorch has asked the device for it."""
+        loss = self.history[-1, "batches", -1, "train_loss" if training else "valid_loss"]
+        if not math.isfinite(loss):
             raise ValueError(
-                f"The loss became {loss.item()} in epoch {self.history[-1, 'epoch']}. "
+                f"The loss became {loss} in epoch {self.history[-1, 'epoch']}. "
                 f"Lower lr={self.lr}, scale X (for example by a StandardScaler), or check that "
                 "augment and module return finite values."
             )
-        return loss
+
+    def _initialize_criterion(self, *args, **kwargs):
+        """Leave the criterion where it is, which may be on another device than the module."""
+        device, self.device = self.device, None  # type: ignore[has-type]
+        try:
+            return super()._initialize_criterion(*args, **kwargs)
+        finally:
+            self.device = device
 
     def set_mode(self, training: bool) -> None:
         """Switch to training or eval mode; what is frozen stays in eval mode."""

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sk_fewshot._utils.device import as_tensor, torch_dtype
+from sk_fewshot._utils.device import as_tensor, dtype_on, torch_dtype
 from sk_fewshot._utils.rows import Rows
 from sk_fewshot._utils.switches import inference_mode, whatever_the_switches
 
@@ -53,7 +53,7 @@ def apply_in_chunks(
     chunk = torch.zeros(
         chunk_size,
         *X.shape[1:],
-        dtype=dtype or torch_dtype(X.dtype),
+        dtype=dtype_on(device, dtype or torch_dtype(X.dtype)),
         pin_memory=device.type == "cuda",
     )
     results: NDArray | None = None

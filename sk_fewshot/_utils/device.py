@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -45,9 +45,84 @@ def _is_present(device: torch.device) -> bool:
     return True
 
 
+def wide_device(device: torch.device) -> torch.device:
+    """Return where float64 is computed for a device: there, or on the CPU if it has none.
+
+    Apple's MPS has none, and so have some of Intel's.
+    """
+    if device.type in ("cpu", "cuda"):
+        return device
+    try:
+        torch.zeros(1, dtype=torch.float64, device=device)
+    except (RuntimeError, TypeError):
+        return torch.device("cpu")
+    return device
+
+
+def has_float64(device: torch.device) -> bool:
+    """Whether a device has float64."""
+    return wide_device(device) == device
+
+
+def computing_device(part: nn.Module, device: torch.device) -> torch.device:
+    """Return where a loss or a head computes for a device, by its attribute `needs_float64`."""
+    return wide_device(device) if getattr(part, "needs_float64", False) else device
+
+
+def dtype_on(device: torch.device, dtype: torch.dtype) -> torch.dtype:
+    """Return the type that numbers have on a device: float32 for float64 where it has none."""
+    return dtype if dtype != torch.float64 or has_float64(device) else torch.float32
+
+
+def may_look_at(x: Tensor) -> bool:
+    """Whether a computation may depend on numbers of x: not in a training step on a GPU.
+
+    The GPU works behind, and the process would wait for it.
+    """
+    return x.device.type == "cpu" or not (torch.is_grad_enabled() and x.requires_grad)
+
+
+def labels_on(labels: Tensor, device: torch.device) -> Tensor:
+    """Return labels on a device, at hand for :func:`labels_on_cpu` where they come from the CPU."""
+    if labels.device == device:
+        return labels
+    if device.type == "cpu":
+        return labels_on_cpu(labels)
+    if labels.device.type != "cpu":
+        return labels.to(device)
+    source = labels.pin_memory() if device.type == "cuda" else labels
+    there = source.to(device, non_blocking=True)
+    _remember(there, labels)
+    return there
+
+
+def labels_on_cpu(labels: Tensor) -> Tensor:
+    """Return labels on the CPU; a device is waited for only where they have never been there."""
+    if labels.device.type == "cpu":
+        return labels
+    copy, version = getattr(labels, "_on_cpu", (None, None))
+    if copy is None or version != _version(labels):
+        copy = labels.cpu()
+        _remember(labels, copy)
+    return copy
+
+
+def _remember(labels: Tensor, copy: Tensor) -> None:
+    labels._on_cpu = copy, _version(labels)  # type: ignore[attr-defined]
+
+
+def _version(labels: Tensor) -> int:
+    """Return a number that changes when labels are changed in place."""
+    return 0 if labels.is_inference() else labels._version
+
+
 def on_device(array: NDArray, device: torch.device) -> Tensor:
-    """Return an array as a tensor on a device, made by :func:`as_tensor`."""
-    return as_tensor(array).to(device)
+    """Return an array as a tensor on a device, made by :func:`as_tensor`.
+
+    float64 becomes float32 where the device has none.
+    """
+    tensor = as_tensor(array)
+    return tensor.to(device, dtype_on(device, tensor.dtype))
 
 
 def as_tensor(array: NDArray) -> Tensor:

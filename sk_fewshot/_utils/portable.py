@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.autograd.grad_mode import inference_mode
 
 
 def portable(module: nn.Module) -> nn.Module:
@@ -19,9 +20,18 @@ def portable(module: nn.Module) -> nn.Module:
     joblib, and ``Pipeline(memory=...)`` would fit each anew. What is unpickled is like `module`
     again, on the CPU.
     """
+    module = on_cpu(module)
     tensors = chain(module.parameters(), module.buffers())
     plain = (t for t in tensors if type(t) in (Tensor, nn.Parameter) and _is_plain(t))
     return copy.deepcopy(module, {id(tensor): _Portable.of(tensor) for tensor in plain})
+
+
+def on_cpu(module: nn.Module) -> nn.Module:
+    """Return a module, or a copy of it on the CPU where it is on another device."""
+    tensors = chain(module.parameters(), module.buffers())
+    if all(tensor.device.type in ("cpu", "meta") for tensor in tensors):
+        return module
+    return copy.deepcopy(module).cpu()
 
 
 def _is_plain(tensor: Tensor) -> bool:
@@ -29,7 +39,7 @@ def _is_plain(tensor: Tensor) -> bool:
     return tensor.layout is torch.strided and not tensor.is_meta and not vars(tensor)
 
 
-@torch.inference_mode(False)
+@inference_mode(False)
 def leave_inference_mode(module: nn.Module) -> None:
     """Replace tensors that were made inside ``torch.inference_mode``, and so cannot learn."""
     made: dict[int, Tensor] = {}
@@ -75,7 +85,7 @@ class _Portable(Tensor):
         return memo.setdefault(id(self), make(*arguments))
 
 
-@torch.inference_mode(False)
+@inference_mode(False)
 def _tensor(
     content: NDArray[np.uint8],
     dtype: torch.dtype,

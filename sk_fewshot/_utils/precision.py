@@ -2,38 +2,97 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sk_fewshot._utils.device import wide_device
+
 
 @contextmanager
-def full_precision(embeddings: Tensor) -> Iterator[Tensor]:
-    """Embeddings in float32 at least, and no autocast: half precision is too coarse for a loss."""
-    kind, dtype = embeddings.device.type, torch.promote_types(embeddings.dtype, torch.float32)
-    if torch.is_autocast_enabled(kind):
-        with torch.autocast(kind, enabled=False):
-            yield limited(embeddings, dtype)
-    else:
-        yield limited(embeddings, dtype)
+def full_precision(embeddings: Tensor, *, with_float64: bool = False) -> Iterator[Tensor]:
+    """Embeddings in float32 at least, and exact products: half precision is too coarse for a loss.
+
+    On a device that has float64, where that is asked for.
+    """
+    device = embeddings.device
+    with exact_products(device):
+        z = limited(embeddings, torch.promote_types(embeddings.dtype, torch.float32))
+        yield z.to(wide_device(device)) if with_float64 else z
 
 
 @contextmanager
 def exact_products(device: torch.device) -> Iterator[None]:
     """Products as precise as their type: no autocast, no TensorFloat-32 or bfloat16 inside."""
-    precision = torch.get_float32_matmul_precision()
-    if precision == "highest" and not torch.is_autocast_enabled(device.type):
-        yield
-        return
-    torch.set_float32_matmul_precision("highest")
-    try:
+    with _all_digits:
+        if not torch.is_autocast_enabled(device.type):
+            yield
+            return
         with torch.autocast(device.type, enabled=False):
             yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
+
+
+class _AllDigits:
+    """Lets float32 products have all their digits, in every thread, as long as one is inside.
+
+    The setting is torch's, one for the process: the first thread changes it, the last restores it.
+    """
+
+    def __init__(self) -> None:
+        backends: Any = torch.backends
+        self._operations = [backends.mkldnn.matmul, backends.mkldnn.conv, backends.mkldnn.rnn]
+        if torch.backends.cuda.is_built():
+            self._operations += [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn]
+        self._n_inside = 0
+        self.renew_lock()
+
+    def renew_lock(self) -> None:
+        """Give a forked child a lock of its own: the parent's may be held by a thread it lacks."""
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._n_inside:
+                self._before = [operation.fp32_precision for operation in self._operations]
+                self._lowered = any(value not in _EXACT for value in self._before)
+                if self._lowered:
+                    self._raise()
+            self._n_inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._n_inside -= 1
+            if not self._n_inside and self._lowered:
+                self._restore()
+
+    def _raise(self) -> None:
+        self._older = None  # torch's older setting of products, which has to agree with the newer
+        with suppress(RuntimeError):  # where only the newer one was used
+            self._older = torch.get_float32_matmul_precision()
+            torch.set_float32_matmul_precision("highest")
+        for operation, before in zip(self._operations, self._before):
+            if before not in _EXACT:
+                operation.fp32_precision = "ieee"
+
+    def _restore(self) -> None:
+        if self._older is not None:
+            torch.set_float32_matmul_precision(self._older)
+        for operation, before in zip(self._operations, self._before):
+            operation.fp32_precision = "none"  # follows what is set for all operations
+            if operation.fp32_precision != before:
+                operation.fp32_precision = before
+
+
+_EXACT = ("ieee", "none")  # none: nothing was set
+_all_digits = _AllDigits()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_all_digits.renew_lock)
 
 
 def limited(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import torch
 
@@ -33,33 +34,38 @@ def with_own_generator(function: Callable[[], _Result], device: torch.device) ->
     code, such as the one that brings them back. Safe between threads: a second one waits. Seed
     inside with :func:`seed_torch`.
     """
-    generator = torch.random.default_generator
+    generators = [torch.random.default_generator, *_generators_of(device)]
     with _torch_generator:
-        state = generator.get_state()
-        try:
-            return _with_state_of(device, function) if device.type == "cuda" else function()
-        finally:
-            generator.set_state(state)
+        return _restoring(generators, function)
 
 
-def _with_state_of(device: torch.device, function: Callable[[], _Result]) -> _Result:
-    generator = _cuda_generator(device)
-    state = generator.get_state()
-    try:
+def _restoring(generators: list[Any], function: Callable[[], _Result]) -> _Result:
+    if not generators:
         return function()
+    state = generators[0].get_state()
+    try:
+        return _restoring(generators[1:], function)
     finally:
-        generator.set_state(state)
+        generators[0].set_state(state)
 
 
 def seed_torch(seed: int, device: torch.device) -> None:
     """Seed the generators that :func:`with_own_generator` lent, and no other."""
     torch.random.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        _cuda_generator(device).manual_seed(seed)
+    for generator in _generators_of(device):
+        generator.manual_seed(seed)
 
 
-def _cuda_generator(device: torch.device) -> torch.Generator:
-    torch.cuda.init()  # makes the generators
-    return torch.cuda.default_generators[
-        torch.cuda.current_device() if device.index is None else device.index
-    ]
+def _generators_of(device: torch.device) -> list[Any]:
+    """Return the generator of a device other than the CPU, if it has one."""
+    if device.type == "cpu":
+        return []
+    module = torch.get_device_module(device)
+    if hasattr(module, "default_generators"):  # one for each of several devices
+        module.init()  # makes them
+        index = module.current_device() if device.index is None else device.index
+        return [module.default_generators[index]]
+    if hasattr(module, "get_rng_state"):
+        get, put, seed = module.get_rng_state, module.set_rng_state, module.manual_seed
+        return [SimpleNamespace(get_state=get, set_state=put, manual_seed=seed)]
+    return []

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from sklearn._config import _get_threadlocal_config
 from torch import Tensor
+from torch.autograd import grad_mode
 from torch.overrides import TorchFunctionMode
 
 _Arguments = ParamSpec("_Arguments")
@@ -25,8 +26,15 @@ _Result = TypeVar("_Result")
 
 _AS_IT_IS: Any = nullcontext()
 
-inference_mode = partial(torch._C._InferenceMode, True)
-"""Like :func:`torch.inference_mode`, entered and left in a single step."""
+
+def inference_mode() -> Any:
+    """Return :func:`torch.inference_mode`, entered and left in a single step.
+
+    Or what stands in its place, as where tensors are written in Python, which it cannot hold.
+    """
+    if torch.inference_mode is grad_mode.inference_mode:
+        return torch._C._InferenceMode(True)
+    return torch.inference_mode()
 
 
 def restoring(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -20,6 +19,7 @@ from sk_fewshot._utils.device import resolve_device
 from sk_fewshot._utils.doc_link import LinksToDocs
 from sk_fewshot._utils.examples import check_examples
 from sk_fewshot._utils.labels import as_labels
+from sk_fewshot._utils.portable import on_cpu
 from sk_fewshot._utils.state import all_or_nothing, of_one_moment
 from sk_fewshot._utils.switches import restoring, whatever_the_switches
 from sk_fewshot.classifiers import _left_out, _open_set
@@ -30,13 +30,17 @@ from sk_fewshot.classifiers._encoder import (
     fitted_encoder,
     meta_fit,
 )
-from sk_fewshot.classifiers._scoring import State, class_scores, enrolled_state, rounded
+from sk_fewshot.classifiers._scoring import (
+    State,
+    class_scores,
+    enrolled_state,
+    rounded,
+    scoring_device,
+)
 from sk_fewshot.gallery import Gallery
 from sk_fewshot.gallery._gallery import MemoryGallery
 from sk_fewshot.gallery._labels import merge, unknown_label
 from sk_fewshot.heads._head import Head
-
-_SCORES_AT_ONCE = 2**20
 
 
 class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
@@ -282,7 +286,8 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
 
     def _best_labels(self, embeddings: NDArray) -> NDArray:
         """The classes (n_queries,) of the highest scores."""
-        return self.classes_[self._of_scores(embeddings, lambda scores: scores.argmax(axis=1))]
+        best = self._score_embeddings(embeddings).argmax(axis=1)
+        return self.classes_[best]
 
     def _best(self, embeddings: NDArray) -> tuple[NDArray, NDArray]:
         """As `_best_labels` and `_best_scores`, of one moment."""
@@ -290,23 +295,14 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
 
     def _best_scores(self, embeddings: NDArray) -> NDArray:
         """How alike queries are to what they are most alike, (n_queries,), in absolute terms."""
-        best = self._of_scores(embeddings, lambda scores: scores.max(axis=1))
-        return best.astype(embeddings.dtype, copy=False)
-
-    def _of_scores(self, embeddings: NDArray, reduced: Callable[[NDArray], NDArray]) -> NDArray:
-        """Reduce the scores of each query; those of all queries are never held at once."""
-        self._read_gallery()
-        n_rows = max(1, _SCORES_AT_ONCE // len(self.classes_))
-        starts = range(0, max(1, len(embeddings)), n_rows)
-        batches = (embeddings[start : start + n_rows] for start in starts)
-        return np.concatenate([reduced(self._score_embeddings(batch)) for batch in batches])
+        return self._score_embeddings(embeddings).max(axis=1).astype(embeddings.dtype, copy=False)
 
     _best_scores_without_class = _left_out.without_class
     _best_scores_without_example = _left_out.without_example
 
     def _score_embeddings(self, embeddings: NDArray) -> NDArray:
         self._read_gallery()
-        device = resolve_device(self.device)
+        device = scoring_device(self)
         return class_scores(self.head_, self._state, embeddings, device=device)
 
     def _meet(self, X, y, ids, *, joins: bool) -> None:
@@ -333,7 +329,7 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
         self.gallery_ = gallery
         if isinstance(gallery, MemoryGallery):
             self._check_settings()
-            self._state = enrolled_state(self.head_, gallery, resolve_device(self.device))
+            self._state = enrolled_state(self.head_, gallery, scoring_device(self))
 
     def _read_gallery(self) -> None:
         """Take the gallery into memory, as it is at this moment; for a snapshot that is read."""
@@ -373,6 +369,13 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
                 setattr(self, name, getattr(self.encoder_, name))
             elif not isinstance(self.encoder_, str):
                 self.__dict__.pop(name, None)
+
+    def __getstate__(self):
+        """Bring the head to the CPU."""
+        state = super().__getstate__()
+        if "head_" in state:
+            state = {**state, "head_": on_cpu(state["head_"])}
+        return state
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

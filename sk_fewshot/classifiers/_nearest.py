@@ -15,6 +15,7 @@ from sk_fewshot._utils.state import all_or_nothing, of_one_moment
 from sk_fewshot.classifiers import _left_out
 from sk_fewshot.classifiers._base import BaseFewShotClassifier
 from sk_fewshot.classifiers._encoder import encoder_digest
+from sk_fewshot.classifiers._scoring import scoring_device
 from sk_fewshot.distances import METRICS
 from sk_fewshot.gallery._approximate import check_index
 from sk_fewshot.gallery._gallery import Neighbors
@@ -134,7 +135,7 @@ class NearestClassifier(BaseFewShotClassifier):
             raise TypeError(
                 f"n_neighbors does not take {type(n_neighbors)} value, enter integer value"
             )
-        device = resolve_device(self.device)
+        device = scoring_device(self)
         self.head_.to(device)
         return self.gallery_.neighbors(
             embeddings,

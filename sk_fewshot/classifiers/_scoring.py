@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sk_fewshot._utils.chunks import apply_in_chunks, rows_a_chunk
-from sk_fewshot._utils.device import on_device, torch_dtype
+from sk_fewshot._utils.device import computing_device, on_device, resolve_device, torch_dtype
 from sk_fewshot._utils.precision import exact_products, in_steps_of
 from sk_fewshot._utils.switches import inference_mode, whatever_the_switches
 from sk_fewshot.gallery import ClassMeans
@@ -22,6 +23,11 @@ _CHUNK = 64  # queries scored at once, at most
 _ACCURACY = 1e-5  # of a distance
 
 State = NDArray | tuple[NDArray, ...]
+
+
+def scoring_device(classifier: Any) -> torch.device:
+    """Return where a fitted classifier scores, by its `device` and by what its head needs."""
+    return computing_device(classifier.head_, resolve_device(classifier.device))
 
 
 @whatever_the_switches

@@ -7,11 +7,12 @@ from typing import ClassVar
 from torch import Tensor
 
 from sk_fewshot._utils.chunks import apply_in_chunks, rows_a_chunk
-from sk_fewshot._utils.device import on_device, resolve_device
+from sk_fewshot._utils.device import on_device
 from sk_fewshot.classifiers import _left_out
 from sk_fewshot.classifiers._encoder import learned_head
 from sk_fewshot.classifiers._examples import support_codes, support_embeddings, support_ids
 from sk_fewshot.classifiers._nearest import NearestClassifier
+from sk_fewshot.classifiers._scoring import scoring_device
 from sk_fewshot.distances import pairwise_distances
 from sk_fewshot.gallery import Examples
 from sk_fewshot.heads import MatchingHead
@@ -150,7 +151,7 @@ class MatchingClassifier(NearestClassifier):
         if context is None:
             return super()._best_scores(embeddings)
         self._read_gallery()
-        device = resolve_device(self.device)
+        device = scoring_device(self)
         support = on_device(self._state[0], device)
 
         def best(queries: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from sk_fewshot._utils.chunks import apply_in_chunks, rows_a_chunk
-from sk_fewshot._utils.device import resolve_device, torch_dtype
+from sk_fewshot._utils.device import resolve_device, torch_dtype, wide_device
 from sk_fewshot._utils.doc_link import LinksToDocs
 from sk_fewshot._utils.examples import check_rows
 from sk_fewshot._utils.rows import Rows, float_type, reshaped
@@ -310,7 +310,7 @@ class PairClassifier(LinksToDocs, ClassifierMixin, BaseEstimator):
         if reset and hasattr(self.encoder_, "n_features_in_"):
             self.n_features_in_ = self.encoder_.n_features_in_
         check_comparable(embeddings)
-        device = resolve_device(self.device)
+        device = wide_device(resolve_device(self.device))
         compare = _comparison(self.encoder_, self.metric, device)
 
         def distances(chunk: Tensor) -> Tensor:

@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from sk_fewshot._utils.device import on_device, resolve_device
+from sk_fewshot._utils.device import on_device
 from sk_fewshot._utils.state import of_one_moment
 from sk_fewshot.classifiers import _left_out
 from sk_fewshot.classifiers._encoder import learned_head
 from sk_fewshot.classifiers._nearest import NearestClassifier
+from sk_fewshot.classifiers._scoring import scoring_device
 from sk_fewshot.gallery import ClassMeans
 from sk_fewshot.gallery._search import log_sum_exp
 from sk_fewshot.heads import PrototypicalHead
@@ -183,7 +184,7 @@ class PrototypicalClassifier(NearestClassifier):
         embeddings = self._embed(X, reset=False)
         self._read_gallery()
         found = self._neighbors(embeddings, k)
-        device = resolve_device(self.device)
+        device = scoring_device(self)
         tensors = on_device(embeddings, device).double(), on_device(self.prototypes_, device)
         with torch.inference_mode():
             log_total = log_sum_exp(*tensors, self.head_.similarity).cpu().numpy()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from sk_fewshot._utils.device import wide_device
 from sk_fewshot._utils.precision import limited
 from sk_fewshot._utils.validation import check_points
 from sk_fewshot.distances._products import cosine_distances, squared_distances
@@ -24,7 +25,7 @@ def sqeuclidean(x: Tensor, y: Tensor) -> Tensor:
     tensor([[25.,  0.]])
     """
     x_wide, y_wide = wide_points(x, y)
-    return in_dtype(squared_distances(x_wide, y_wide), x.dtype)
+    return like(x, squared_distances(x_wide, y_wide))
 
 
 def euclidean(x: Tensor, y: Tensor) -> Tensor:
@@ -38,7 +39,7 @@ def euclidean(x: Tensor, y: Tensor) -> Tensor:
     tensor([[5., 0.]])
     """
     x_wide, y_wide = wide_points(x, y)
-    return in_dtype(root(squared_distances(x_wide, y_wide)), x.dtype)
+    return like(x, root(squared_distances(x_wide, y_wide)))
 
 
 def cosine(x: Tensor, y: Tensor) -> Tensor:
@@ -52,7 +53,7 @@ def cosine(x: Tensor, y: Tensor) -> Tensor:
     tensor([[0., 1., 2.]])
     """
     x_wide, y_wide = wide_points(x, y)
-    return cosine_distances(unit(x_wide.double()), unit(y_wide.double())).to(x.dtype)
+    return like(x, cosine_distances(unit(x_wide.double()), unit(y_wide.double())))
 
 
 def manhattan(x: Tensor, y: Tensor) -> Tensor:
@@ -66,7 +67,7 @@ def manhattan(x: Tensor, y: Tensor) -> Tensor:
     tensor([[7.]])
     """
     x_wide, y_wide = wide_points(x, y)
-    return in_dtype(torch.cdist(x_wide, y_wide, p=1.0), x.dtype)
+    return like(x, torch.cdist(x_wide, y_wide, p=1.0))
 
 
 def dot(x: Tensor, y: Tensor) -> Tensor:
@@ -80,7 +81,7 @@ def dot(x: Tensor, y: Tensor) -> Tensor:
     tensor([[-11.]])
     """
     x_wide, y_wide = wide_points(x, y)
-    return -in_dtype(x_wide.double() @ y_wide.double().mT, x.dtype)
+    return -like(x, x_wide.double() @ y_wide.double().mT)
 
 
 METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -105,12 +106,18 @@ def check_comparable_points(x: Tensor, y: Tensor) -> None:
 
 
 def wide_points(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return checked points, in float32 at least."""
+    """Return checked points, in float32 at least, on a device that has float64."""
     check_comparable_points(x, y)
     dtype = torch.promote_types(x.dtype, torch.float32)
-    return limited(x, dtype), limited(y, dtype)
+    device = wide_device(x.device)
+    return limited(x, dtype).to(device), limited(y, dtype).to(device)
 
 
-def in_dtype(distances: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return distances in the dtype of the points; what float16 has no room for is its largest."""
-    return limited(distances, dtype) if dtype.itemsize < 4 else distances.to(dtype)
+def like(points: Tensor, distances: Tensor) -> Tensor:
+    """Return distances in the dtype of the points, on their device.
+
+    What float16 has no room for is its largest number.
+    """
+    if points.dtype.itemsize < 4:
+        distances = limited(distances, points.dtype)
+    return distances.to(points)

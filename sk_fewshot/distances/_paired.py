@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sk_fewshot.distances._named import check_comparable_points, in_dtype
+from sk_fewshot.distances._named import check_comparable_points, like, wide_points
 from sk_fewshot.distances._pairwise import Metric, check_name, pairwise_distances
 from sk_fewshot.distances._products import halved_square
 from sk_fewshot.distances._unit import root, unit
@@ -77,4 +77,5 @@ def paired_distances(x: Tensor, y: Tensor, metric: Metric = "sqeuclidean") -> Te
             check_name(metric)
         x, y = torch.broadcast_tensors(x, y)
         return pairwise_distances(x.unsqueeze(-2), y.unsqueeze(-2), metric).flatten(-3)
-    return in_dtype(_OF_PAIRS[metric](x.double(), y.double()), x.dtype)
+    x_wide, y_wide = wide_points(x, y)
+    return like(x, _OF_PAIRS[metric](x_wide.double(), y_wide.double()))

@@ -2,13 +2,17 @@
 
 With u = 2^-53, a product of centred points in float64 is wrong by at most ``(d + 8) u size``, where
 size is the sum of both squared lengths. Where that exceeds a millionth of the squared distance, the
-pair is computed again from the differences of its coordinates, which cancel nothing.
+pair is computed again from the differences of its coordinates, which cancel nothing. Which pairs
+these are is not looked up in a training step on a GPU, as the process would wait for it: there the
+n + m most cancelled ones are candidates, and what is left is wrong by no more than the bound.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from sk_fewshot._utils.device import may_look_at
 
 _ACCURACY = 1e-6  # of what a product gives
 _NUMBERS = 2**20  # of differences held at once: 8 MB
@@ -17,21 +21,25 @@ _PARALLEL = (8 * torch.finfo(torch.float64).eps) ** 2  # |u - v|^2 of unit vecto
 
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     """Squared Euclidean distances (..., n, m), in float64, of x (..., n, d) and y (..., m, d)."""
-    squared, unsure = _around(x, y, y.detach().mean(-2, keepdim=True, dtype=torch.float64))
+    squared, excess = _around(x, y, y.detach().mean(-2, keepdim=True, dtype=torch.float64))
+    if not may_look_at(squared):
+        return _candidates_by_differences(squared, excess, x, y)
+    unsure = excess < 0
     if not unsure.any():
         return squared
     if int(unsure.sum()) > x.shape[-2] + y.shape[-2]:  # a far point drags a mean away from others
-        squared, unsure = _around(x, y, y.detach().median(-2, keepdim=True).values.double())
-    return _by_differences(squared, unsure, x, y)
+        squared, excess = _around(x, y, y.detach().median(-2, keepdim=True).values.double())
+    return _by_differences(squared, excess < 0, x, y)
 
 
 def cosine_distances(x: Tensor, y: Tensor) -> Tensor:
     """One minus the inner products (..., n, m) of unit or zero vectors in float64."""
     distances = 1 - (x @ y.mT).clamp(-1, 1)
-    unsure = distances.detach() < _least(x.shape[-1])
-    if not unsure.any():
-        return distances
-    return _by_differences(distances, unsure, x, y, halved=True)
+    excess = distances.detach() - _least(x.shape[-1])
+    if not may_look_at(distances):
+        return _candidates_by_differences(distances, excess, x, y, halved=True)
+    unsure = excess < 0
+    return _by_differences(distances, unsure, x, y, halved=True) if unsure.any() else distances
 
 
 def halved_square(difference: Tensor) -> Tensor:
@@ -41,7 +49,7 @@ def halved_square(difference: Tensor) -> Tensor:
 
 
 def _around(x: Tensor, y: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared distances on centred data, and where they have lost their digits."""
+    """Squared distances on centred data, and how far above lost digits they are."""
     x, y = _centred(x, centre), _centred(y, centre)
     size = x.square().sum(-1).unsqueeze(-1) + y.square().sum(-1).unsqueeze(-2)
     if size.ndim > 2:
@@ -50,7 +58,7 @@ def _around(x: Tensor, y: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
         squared = torch.addmm(size.mT, y, x.mT, alpha=-2).mT
     else:
         squared = torch.addmm(size, x, y.mT, alpha=-2)
-    return squared, squared.detach() < _least(x.shape[-1]) * size.detach()
+    return squared, torch.sub(squared.detach(), size.detach(), alpha=_least(x.shape[-1]))
 
 
 def _centred(x: Tensor, centre: Tensor) -> Tensor:
@@ -70,8 +78,34 @@ def _by_differences(
     if not len(where[0]):
         return distances
     step = max(1, _NUMBERS // x.shape[-1])
-    exact = []
-    for *batch, i, j in zip(*(index.split(step) for index in where), strict=True):
-        difference = x[(*batch, i)].double() - y[(*batch, j)].double()
-        exact.append(halved_square(difference) if halved else difference.square().sum(-1))
+    exact = [
+        _of_differences(x[(*batch, i)], y[(*batch, j)], halved)
+        for *batch, i, j in zip(*(index.split(step) for index in where), strict=True)
+    ]
     return distances.index_put(where, torch.cat(exact))
+
+
+def _candidates_by_differences(
+    distances: Tensor, excess: Tensor, x: Tensor, y: Tensor, *, halved: bool = False
+) -> Tensor:
+    """As :func:`_by_differences` where the excess is negative, of n + m candidates by its size."""
+    n, m = distances.shape[-2:]
+    excess = excess.flatten(-2)
+    place = excess.topk(min(n + m, n * m), largest=False).indices.sort().values  # (..., k)
+    exact = _of_differences(_taken(x, place // m), _taken(y, place % m), halved)
+    flat = distances.flatten(-2)
+    exact = torch.where(excess.gather(-1, place) < 0, exact, flat.gather(-1, place))
+    return flat.scatter(-1, place, exact).unflatten(-1, (n, m))
+
+
+def _taken(points: Tensor, rows: Tensor) -> Tensor:
+    """Rows (..., k, d) of points (..., n, d), by their indices (..., k)."""
+    n, d = points.shape[-2:]
+    batch = torch.arange(rows.shape[:-1].numel(), device=rows.device).unsqueeze(-1)
+    places = (rows.reshape(len(batch), -1) + n * batch).flatten()
+    return points.reshape(-1, d)[places].unflatten(0, rows.shape)
+
+
+def _of_differences(x: Tensor, y: Tensor, halved: bool) -> Tensor:
+    difference = x.double() - y.double()
+    return halved_square(difference) if halved else difference.square().sum(-1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from sk_fewshot._utils.device import labels_on, labels_on_cpu, wide_device
 from sk_fewshot._utils.precision import full_precision
 from sk_fewshot._utils.validation import check_integers, check_points
 
@@ -45,14 +45,24 @@ def check_episode(queries: Tensor, support: Tensor, support_labels: Tensor) -> N
             f"support_labels must have shape {tuple(support.shape[:-1])} to match support, "
             f"got shape {tuple(support_labels.shape)} instead."
         )
-    one_episode = support_labels.ndim == 1
-    rows = support_labels[None] if one_episode else support_labels.flatten(0, -2).unique(dim=0)
+    on_cpu = labels_on_cpu(support_labels)
+    rows = on_cpu[None] if on_cpu.ndim == 1 else on_cpu.flatten(0, -2).unique(dim=0)
     for row in rows:
         found = row.unique().tolist()
         if found != list(range(len(found))):
             raise ValueError(
                 f"support_labels must hold 0 .. n_classes - 1, each at least once, got {found}."
             )
+
+
+def number_of_classes(labels: Tensor) -> int:
+    """Return the number of classes that labels 0 .. n_classes - 1 are of."""
+    return int(labels_on_cpu(labels).max()) + 1
+
+
+def memberships(labels: Tensor, n_classes: int) -> Tensor:
+    """Return a table of bool (..., n, n_classes): one-hot labels (..., n), checked by nobody."""
+    return labels.unsqueeze(-1) == torch.arange(n_classes, device=labels.device)
 
 
 def class_sums(support: Tensor, support_labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,19 +81,21 @@ def class_sums(support: Tensor, support_labels: Tensor) -> tuple[Tensor, Tensor]
     counts : Tensor of shape (..., n_classes, 1)
     """
     with full_precision(support) as rows:
-        n_classes = int(support_labels.max()) + 1
+        n_classes = number_of_classes(support_labels)
+        labels = labels_on(support_labels, rows.device)
         if rows.ndim == 2 and len(rows) * n_classes > _MEMBERSHIPS:
-            return _sums_of_many_classes(rows, support_labels, n_classes)
-        membership = F.one_hot(support_labels, n_classes).to(rows.dtype)
+            return _sums_of_many_classes(rows, labels, n_classes)
+        membership = memberships(labels, n_classes).to(rows.dtype)
         return membership.mT @ rows, membership.sum(-2).unsqueeze(-1)
 
 
 def _sums_of_many_classes(rows: Tensor, labels: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
     """Sums and counts where a table of examples x classes would be too large."""
-    sums = rows.new_zeros(n_classes, rows.shape[1], dtype=torch.float64)
+    device = wide_device(rows.device)
+    sums = torch.zeros(n_classes, rows.shape[1], dtype=torch.float64, device=device)
     for some, theirs in zip(rows.split(_ROWS), labels.split(_ROWS), strict=True):
-        sums.index_add_(0, theirs, some.double())
-    return sums.to(rows.dtype), labels.bincount().to(rows.dtype).unsqueeze(-1)
+        sums.index_add_(0, labels_on(theirs, device), some.to(device).double())
+    return sums.to(rows), labels_on_cpu(labels).bincount().to(rows).unsqueeze(-1)
 
 
 def class_means(support: Tensor, support_labels: Tensor) -> Tensor:
@@ -105,8 +117,8 @@ def class_max(values: Tensor, support_labels: Tensor) -> Tensor:
     -------
     Tensor of shape (..., n_queries, n_classes)
     """
-    labels = support_labels.unsqueeze(-2).expand_as(values)
-    n_classes = int(support_labels.max()) + 1
+    labels = labels_on(support_labels, values.device).unsqueeze(-2).expand_as(values)
+    n_classes = number_of_classes(support_labels)
     lowest = values.new_full((*values.shape[:-1], n_classes), -torch.inf)
     return lowest.scatter_reduce(-1, labels, values, "amax")
 
@@ -114,6 +126,6 @@ def class_max(values: Tensor, support_labels: Tensor) -> Tensor:
 def class_logsumexp(values: Tensor, support_labels: Tensor) -> Tensor:
     """Logarithm of the summed exponentials of each class's values, as :func:`class_max`."""
     largest = class_max(values.detach(), support_labels)
-    labels = support_labels.unsqueeze(-2).expand_as(values)
+    labels = labels_on(support_labels, values.device).unsqueeze(-2).expand_as(values)
     sums, _ = class_sums((values - largest.gather(-1, labels)).exp().mT, support_labels)
     return sums.mT.log() + largest

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sk_fewshot._utils.device import labels_on
 from sk_fewshot.heads._classes import check_episode
 
 _ROUNDING = 1e-5  # of scores in float32 that are computed in another order
@@ -18,6 +19,9 @@ EpisodeScores = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 class Head(nn.Module, metaclass=ABCMeta):
     """Scores queries against a support set, in training and in prediction alike."""
+
+    needs_float64 = False
+    """Whether it computes in float64: on the CPU, for a device without."""
 
     def forward(self, queries: Tensor, support: Tensor, support_labels: Tensor) -> Tensor:
         """Score queries against a support set.
@@ -73,11 +77,11 @@ class Head(nn.Module, metaclass=ABCMeta):
 
         def score(support: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
             n_episodes, n_way, n_shot = support.shape
-            labels = torch.arange(n_way, device=support.device).repeat_interleave(n_shot)
+            labels = torch.arange(n_way).repeat_interleave(n_shot).expand(n_episodes, -1)
             scores = self(
                 take_rows(embeddings, queries),
                 take_rows(embeddings, support.flatten(1)),
-                labels.expand(n_episodes, -1),
+                labels_on(labels, support.device),
             ).mT.contiguous()
             return scores, _ROUNDING * scores.abs().amax(1)
 

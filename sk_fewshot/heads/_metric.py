@@ -30,6 +30,8 @@ class MetricHead(Head):
         Distances are divided by it. None: 1, except for "cosine", where it is learned from 0.1 on.
     """
 
+    needs_float64 = True
+
     nearest_decides = False
     """Whether the class of the nearest row has the highest score."""
 
@@ -92,7 +94,7 @@ class MetricHead(Head):
             with full_precision(x) as x_full, full_precision(y) as y_full:
                 dtype = torch.promote_types(x_full.dtype, y_full.dtype)
                 distances = pairwise_distances(x_full.to(dtype), y_full.to(dtype), self.metric)
-        return distances / -self.log_temperature.exp().to(distances.dtype)
+        return distances / -self.log_temperature.exp().to(distances)
 
     def similarity_alone(self, x: Tensor, y: Tensor) -> Tensor:
         """As `similarity`, of x (n, d) and y (m, d), from distances that are each computed alone.
@@ -106,4 +108,15 @@ class MetricHead(Head):
                 pairs = ((one.expand_as(part), part.to(one.dtype)) for part in parts)
                 rows.append(torch.cat([paired_distances(*pair, self.metric) for pair in pairs]))
         distances = torch.stack(rows)
-        return distances / -self.log_temperature.exp().to(distances.dtype)
+        return distances / -self.log_temperature.exp().to(distances)
+
+    def _apply(self, fn, recurse=True):
+        """Keep the temperature in float32 on a device without float64."""
+
+        def narrowed(tensor: Tensor) -> Tensor:
+            try:
+                return fn(tensor)
+            except TypeError:
+                return fn(tensor.float())
+
+        return super()._apply(narrowed, recurse)

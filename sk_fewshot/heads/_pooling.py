@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sk_fewshot.heads._classes import class_logsumexp, class_max
+from sk_fewshot._utils.device import labels_on, labels_on_cpu, wide_device
+from sk_fewshot.heads._classes import class_logsumexp, class_max, number_of_classes
 
 _ROWS = 1024  # support examples compared at once
 
@@ -42,9 +43,11 @@ def pooled(
     """
     if support.ndim > 2 or len(support) <= _ROWS or torch.is_grad_enabled():
         return of_classes(compare(queries, support), support_labels)
-    n_classes = int(support_labels.max()) + 1
+    n_classes = number_of_classes(support_labels)
     scores: Tensor | None = None
-    for rows, labels in zip(support.split(_ROWS), support_labels.split(_ROWS), strict=True):
+    for rows, labels in zip(
+        support.split(_ROWS), labels_on_cpu(support_labels).split(_ROWS), strict=True
+    ):
         first, last = int(labels.min()), int(labels.max())
         of_these = of_classes(compare(queries, rows), labels - first)
         if scores is None:
@@ -74,10 +77,13 @@ def in_fixed_order(values: Tensor, support_labels: Tensor) -> Tensor:
     -------
     Tensor of shape (n_queries, n_classes)
     """
+    n_examples = labels_on_cpu(support_labels).bincount().to(values.device)
+    support_labels = labels_on(support_labels, values.device)
     order = values.argsort(dim=1)
     order = order.gather(1, support_labels[order].argsort(dim=1, stable=True))
     largest = class_max(values, support_labels)
-    powers = (values.gather(1, order) - largest[:, support_labels]).double().exp()
-    lengths = support_labels.bincount().expand(len(values), -1)
-    sums = torch.segment_reduce(powers, "sum", lengths=lengths.contiguous(), axis=1)
-    return sums.log().to(values.dtype) + largest
+    differences = values.gather(1, order) - largest[:, support_labels]
+    powers = differences.to(wide_device(values.device)).double().exp()
+    lengths = n_examples.expand(len(values), -1).contiguous().to(powers.device)
+    sums = torch.segment_reduce(powers, "sum", lengths=lengths, axis=1)
+    return sums.log().to(values) + largest

@@ -8,6 +8,7 @@ import torch
 from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
+from sk_fewshot._utils.device import labels_on, wide_device
 from sk_fewshot._utils.precision import limited
 from sk_fewshot._utils.validation import check_parameters, check_width
 
@@ -113,8 +114,10 @@ class FullContext(nn.Module):
 
 def _canonical_order(support: Tensor, labels: Tensor) -> Tensor:
     """Row order (..., n_support) that the embeddings alone determine, and labels between ties."""
-    support = support.detach().double()
+    device = support.device
+    support = support.detach().to(wide_device(device)).double()
+    labels = labels_on(labels, support.device)
     direction = torch.arange(1, support.shape[-1] + 1, device=support.device).double().cos()
     by_label = labels.argsort(dim=-1, stable=True)
     places = (support * direction).sum(-1).take_along_dim(by_label, -1)
-    return by_label.take_along_dim(places.argsort(dim=-1, stable=True), -1)
+    return by_label.take_along_dim(places.argsort(dim=-1, stable=True), -1).to(device)

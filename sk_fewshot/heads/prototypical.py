@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from sk_fewshot._utils.device import wide_device
 from sk_fewshot.distances import Metric
 from sk_fewshot.gallery._inner_products import InnerProducts
 from sk_fewshot.heads._classes import class_means
@@ -67,15 +68,24 @@ class PrototypicalHead(MetricHead):
             return super().episode_scores(embeddings)
         products = InnerProducts(self.metric, embeddings)
         factors, lengths = products.queries(embeddings)  # (n_samples, d), (n_samples,)
-        left = factors.new_empty(0)  # keeps its memory from step to step
+        buffer = factors[:0]  # keeps its memory from step to step
 
         def score(support: Tensor, queries: Tensor) -> tuple[Tensor, Tensor]:
             examples = take_rows(embeddings, support)  # (n_episodes, n_way, n_shot, d)
             one = examples.shape[2] == 1
-            prototypes = examples[:, :, 0] if one else examples.double().mean(2).to(examples.dtype)
+            prototypes = examples[:, :, 0] if one else _means(examples)
             rows, offsets, row_lengths = products.rows(prototypes)
-            torch.index_select(factors, 0, queries.flatten(), out=left.resize_(0))
+            nonlocal buffer
+            if len(buffer) < queries.numel():
+                buffer = factors.new_empty(queries.numel(), factors.shape[1])
+            left = buffer[: queries.numel()]
+            torch.index_select(factors, 0, queries.flatten(), out=left)
             scores = torch.baddbmm(offsets.unsqueeze(-1), rows, left.unflatten(0, queries.shape).mT)
             return scores, products.error(lengths[queries], row_lengths.amax(-1, keepdim=True))
 
         return score
+
+
+def _means(examples: Tensor) -> Tensor:
+    """Mean over the third dimension."""
+    return examples.to(wide_device(examples.device)).double().mean(2).to(examples)

@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
 from sk_fewshot._utils.validation import check_parameters
-from sk_fewshot.heads._classes import class_means, class_sums
+from sk_fewshot.heads._classes import class_means, class_sums, memberships
 from sk_fewshot.heads._comparator import Comparator
 from sk_fewshot.heads._head import Head
 
@@ -118,7 +118,7 @@ class RelationHead(Head):
         scores, y = scores.flatten(0, -2), y.flatten()
         if self._loss == "softmax":
             return nn.functional.cross_entropy(scores, y)
-        same = nn.functional.one_hot(y, scores.shape[-1]).to(scores.dtype)
+        same = memberships(y, scores.shape[-1]).to(scores.dtype)
         return nn.functional.mse_loss(scores.exp(), same)
 
 

@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 from sk_fewshot.distances import METRICS, Metric, pairwise_distances
 
+_LARGE = 128  # examples of a batch
+
 METRIC_CONSTRAINT = [StrOptions(set(METRICS)), callable]
 
 
@@ -84,6 +86,19 @@ class BatchDistances:
         return _factors(z - z.mean(0))
 
 
+def may_be_sparse(z: Tensor) -> bool:
+    """Whether to look for few numbers among all pairs of z (n, d): in large batches on the CPU.
+
+    Another device would have to be waited for.
+    """
+    return z.device.type == "cpu" and len(z) >= _LARGE
+
+
+def is_sparse(pairs: Tensor) -> bool:
+    """Whether so few numbers are not zero that those are better picked."""
+    return 16 * int(pairs.count_nonzero()) < pairs.numel()
+
+
 def _factors(centred: Tensor) -> tuple[Tensor, Tensor]:
     """Matrices whose product is the squared distances: |x|^2 + |y|^2 - 2xy."""
     size = centred.square().sum(1, keepdim=True)
@@ -100,9 +115,8 @@ class _Euclidean(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, batch: BatchDistances, rows: slice, first: int) -> Tensor:
         left, right = batch._exact_factors
-        rounding = 8 * torch.finfo(torch.float64).eps * float(right[:, -1].amax())
-        distances = F.threshold(left[rows] @ right[first:].T, rounding, 0, inplace=True)
-        distances = distances.to(z.dtype)
+        rounding = 8 * torch.finfo(torch.float64).eps * right[:, -1].amax()
+        distances = _above(left[rows] @ right[first:].T, rounding).to(z.dtype)
         if batch.metric == "euclidean":
             distances.sqrt_()
         ctx.batch, ctx.rows, ctx.first = batch, rows, first
@@ -114,7 +128,7 @@ class _Euclidean(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
         (distances,) = ctx.saved_tensors
         metric = ctx.batch.metric
-        if 16 * upstream.count_nonzero() < upstream.numel():
+        if may_be_sparse(ctx.batch.z) and is_sparse(upstream):
             index = upstream.nonzero(as_tuple=True)
             slopes = _slopes(upstream[index], distances[index], metric)
             weight = torch.sparse_coo_tensor(
@@ -134,6 +148,13 @@ class _Euclidean(torch.autograd.Function):
         gradient[ctx.rows] = of_x[:, -1:] * x - of_x
         gradient[ctx.first :] += of_y[:, -1:] * y - of_y
         return gradient[:, :-1], None, None, None
+
+
+def _above(x: Tensor, least: Tensor) -> Tensor:
+    """Put zeros into x where it is not above the least."""
+    if x.device.type == "cpu":
+        return F.threshold(x, least.item(), 0, inplace=True)  # in one pass
+    return x.masked_fill_(x <= least, 0)
 
 
 def _slopes(upstream: Tensor, distances: Tensor, metric: Metric) -> Tensor:

@@ -5,19 +5,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sk_fewshot._utils.device import labels_on_cpu
+
+_CPU = torch.device("cpu")
+
 
 class ClassMembers:
     """Which examples of a batch share a class, as padded tables of indices.
+
+    They are looked up on the CPU, so that nobody waits for another device.
 
     Parameters
     ----------
     y : Tensor of shape (n,)
         Integer labels.
+    device : torch.device, default=cpu
+        Where the tables are used.
 
     Attributes
     ----------
     size : Tensor of shape (n,)
-        Number of examples in the class of each example, itself among them.
+        Number of examples in the class of each example, itself among them; on the CPU.
     largest : int
         Number of examples in the largest class.
     pair_weights : tuple of float
@@ -25,7 +33,8 @@ class ClassMembers:
         to one half where there are both.
     """
 
-    def __init__(self, y: Tensor) -> None:
+    def __init__(self, y: Tensor, device: torch.device = _CPU) -> None:
+        y = labels_on_cpu(y)
         _, inverse, counts = y.unique(return_inverse=True, return_counts=True)
         self.size = counts[inverse]
         self.largest = int(counts.max()) if len(y) else 0
@@ -33,8 +42,9 @@ class ClassMembers:
         n_different = len(y) * (len(y) - 1) // 2 - n_same
         n_kinds = max((n_same > 0) + (n_different > 0), 1)
         self.pair_weights = tuple(1 / (n_kinds * max(n, 1)) for n in (n_same, n_different))
-        self._start = (counts.cumsum(0) - counts)[inverse]
-        self._order = y.argsort(stable=True)
+        start = (counts.cumsum(0) - counts)[inverse]
+        self._table = torch.stack([self.size, start, y.argsort(stable=True)])
+        self._table_there = self._table.to(device, non_blocking=True)
 
     def __call__(self, rows: slice) -> tuple[Tensor, Tensor]:
         """Members of the classes of some rows.
@@ -51,7 +61,31 @@ class ClassMembers:
         own : Tensor of shape (r, 1)
             The row's own index.
         """
-        own = torch.arange(len(self._order), device=self._order.device)[rows, None]
-        rank = torch.arange(self.largest, device=own.device)
-        index = (self._start[rows, None] + rank).clamp(max=len(self._order) - 1)
-        return torch.where(rank < self.size[rows, None], self._order[index], own), own
+        return _members(self._table_there, rows, self.largest)
+
+    def others(self, rows: slice) -> tuple[Tensor, Tensor, int]:
+        """Pairs of one class: one of some rows and, in turn, each other member of its class.
+
+        Returns
+        -------
+        row : Tensor of shape (n_pairs,)
+            Index into these rows.
+        other : Tensor of shape (n_pairs,)
+            Batch index.
+        n_different : int
+            How often the first of a pair stands beside an example of another class.
+        """
+        members, own = _members(self._table, rows, self.largest)
+        row, rank = (members != own).nonzero(as_tuple=True)
+        n_different = len(self.size) * len(row) - int(self.size[rows][row].sum())
+        pairs = torch.stack([row, members[row, rank]])
+        row, other = pairs.to(self._table_there.device, non_blocking=True)
+        return row, other, n_different
+
+
+def _members(table: Tensor, rows: slice, largest: int) -> tuple[Tensor, Tensor]:
+    size, start, order = table
+    own = torch.arange(len(order), device=table.device)[rows, None]
+    rank = torch.arange(largest, device=table.device)
+    index = (start[rows, None] + rank).clamp(max=len(order) - 1)
+    return torch.where(rank < size[rows, None], order[index], own), own

@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sk_fewshot._utils.device import labels_on, labels_on_cpu
 from sk_fewshot._utils.precision import full_precision
 from sk_fewshot._utils.validation import check_batch, check_parameters, check_width
 from sk_fewshot.losses._directions import rows_of_length
@@ -45,8 +46,8 @@ class MarginSoftmaxLoss(nn.Module):
         """Embeddings (n, d) in the length that their logits have."""
 
     @abstractmethod
-    def _length(self, z: Tensor) -> Tensor | float:
-        """That length, (n,) or the same for all."""
+    def _length(self, z: Tensor) -> Tensor:
+        """That length, (n,) or the same for all, ()."""
 
     @abstractmethod
     def _with_margin(self, cosine: Tensor) -> Tensor:
@@ -95,15 +96,16 @@ class MarginSoftmaxLoss(nn.Module):
         """
         check_batch(embeddings, y)
         check_width("embeddings", embeddings, self.embedding_dim)
-        if len(y) and (y.min() < 0 or y.max() >= self.n_classes):
+        least, most = (int(x) for x in labels_on_cpu(y).aminmax()) if len(y) else (0, 0)
+        if least < 0 or most >= self.n_classes:
             raise ValueError(
                 f"y must hold classes from 0 to n_classes - 1 = {self.n_classes - 1}, "
-                f"got labels from {int(y.min())} to {int(y.max())}."
+                f"got labels from {least} to {most}."
             )
-        y = y.long()
+        y = labels_on(y, embeddings.device).long()
         with full_precision(embeddings) as z, full_precision(self.weight) as weight:
             scaled, unit_weight = self._scaled(z), rows_of_length(weight).to(z.dtype)
-            length = torch.as_tensor(self._length(z), device=z.device)
+            length = self._length(z)
             target = (scaled * unit_weight.index_select(0, y)).sum(1)  # (n,) logits
             cosine = (target / torch.where(length > 0, length, 1)).clamp(-1, 1)
             change = length * self._with_margin(cosine) - target

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-Terms = Callable[..., tuple[Tensor, Tensor | float]]
+from sk_fewshot._utils.device import dtype_on
+
+Terms = Callable[..., tuple[Tensor, Tensor | int]]
 
 CHUNK_ELEMENTS = 1 << 19  # of the largest matrix held at once: few enough to stay in the cache
 
@@ -59,7 +61,7 @@ class _SumOverRows(torch.autograd.Function):
         leaves = [x.detach().requires_grad_(wants) for x, wants in zip(tensors, wanted)]
         varying = [leaf for leaf in leaves if leaf.requires_grad]
         gradients = [torch.zeros_like(leaf) for leaf in varying]
-        total = tensors[0].new_zeros((), dtype=torch.float64)
+        total = tensors[0].new_zeros((), dtype=dtype_on(tensors[0].device, torch.float64))
         count = torch.zeros_like(total)
         for rows in chunks:
             with torch.enable_grad():

@@ -28,7 +28,7 @@ def mean_over_hinges(
         Only over those of them with ``d_ap < d_an``.
     """
     distances = BatchDistances(z, metric)
-    members_of = ClassMembers(y)
+    members_of = ClassMembers(y, z.device)
 
     def terms(rows: slice, z: Tensor) -> tuple[Tensor, Tensor]:
         d = distances.rows(z, rows)  # (r, n)
@@ -77,17 +77,17 @@ def mean_over_triplets(
         Mask of the values of ``d_ap - d_an`` that count; all by default.
     """
     distances = BatchDistances(z, metric)
-    members_of = ClassMembers(y)
+    members_of = ClassMembers(y, z.device)
 
-    def terms(rows: slice, z: Tensor) -> tuple[Tensor, Tensor]:
+    def terms(rows: slice, z: Tensor) -> tuple[Tensor, Tensor | int]:
         d = distances.rows(z, rows)  # (r, n)
-        members, own = members_of(rows)
-        anchor, rank = (members != own).nonzero(as_tuple=True)  # (r * (k - 1),)
-        d_ap = d[anchor, members[anchor, rank]].unsqueeze(1)
+        members, _ = members_of(rows)
+        anchor, positive, n_triplets = members_of.others(rows)  # (r * (k - 1),)
+        d_ap = d[anchor, positive].unsqueeze(1)
         d_an = d.scatter(1, members, torch.inf).index_select(0, anchor)  # no loss, no gradient
         difference = d_ap - d_an  # (r * (k - 1), n)
         if chosen is None:
-            return loss(difference).sum(), (len(z) - members_of.size[rows][anchor]).sum()
+            return loss(difference).sum(), n_triplets
         counts = chosen(difference)
         counts |= difference.isnan()  # NaN is not to be hidden
         return torch.where(counts, loss(difference), 0).sum(), counts.sum()
@@ -111,8 +111,9 @@ def mean_over_hardest(
         Elementwise function of ``d_ap - d_an``.
     """
     distances = BatchDistances(z, metric)
-    members_of = ClassMembers(y)
-    positives, negatives = [y.new_empty(0)], [y.new_empty(0)]
+    members_of = ClassMembers(y, z.device)
+    none = torch.empty(0, dtype=torch.int64, device=z.device)
+    positives, negatives = [none], [none]
     for rows in row_chunks(len(z), len(z)):
         members, own = members_of(rows)  # (r, k)
         d = distances.rough(rows)  # (r, n)
@@ -120,10 +121,10 @@ def mean_over_hardest(
         positives.append(members.gather(1, d_ap.argmax(1, keepdim=True)).squeeze(1))
         negatives.append(d.scatter_(1, members, torch.inf).argmin(1))
     valid = (members_of.size > 1) & (members_of.size < len(y))
-    anchor = valid.nonzero().squeeze(1)
+    anchor = valid.nonzero().squeeze(1).to(z.device)
     positive, negative = torch.cat(positives)[anchor], torch.cat(negatives)[anchor]
     d_ap, d_an = distances.pairs(z, anchor.repeat(2), torch.cat([positive, negative])).chunk(2)
-    return _mean(z, loss(d_ap - d_an).sum(), valid.sum())
+    return _mean(z, loss(d_ap - d_an).sum(), torch.tensor(len(anchor)))
 
 
 def _mean(z: Tensor, total: Tensor, count: Tensor) -> Tensor:

@@ -79,8 +79,8 @@ class AMSoftmaxLoss(MarginSoftmaxLoss):
     def _scaled(self, z: Tensor) -> Tensor:
         return rows_of_length(z, self.scale)
 
-    def _length(self, z: Tensor) -> float:
-        return self.scale
+    def _length(self, z: Tensor) -> Tensor:
+        return z.new_full((), self.scale)
 
     def _with_margin(self, cosine: Tensor) -> Tensor:
         return cosine - self.margin

@@ -85,8 +85,8 @@ class ArcFaceLoss(MarginSoftmaxLoss):
     def _scaled(self, z: Tensor) -> Tensor:
         return rows_of_length(z, self.scale)
 
-    def _length(self, z: Tensor) -> float:
-        return self.scale
+    def _length(self, z: Tensor) -> Tensor:
+        return z.new_full((), self.scale)
 
     def _with_margin(self, cosine: Tensor) -> Tensor:
         sine_squared = 1 - cosine.square()

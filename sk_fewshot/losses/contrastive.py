@@ -8,10 +8,16 @@ import torch
 from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
+from sk_fewshot._utils.device import labels_on, may_look_at
 from sk_fewshot._utils.precision import full_precision, limited
 from sk_fewshot._utils.validation import check_batch, check_given_pairs, check_parameters
 from sk_fewshot.distances import Metric, pairwise_distances
-from sk_fewshot.losses._batch_distances import METRIC_CONSTRAINT, BatchDistances
+from sk_fewshot.losses._batch_distances import (
+    METRIC_CONSTRAINT,
+    BatchDistances,
+    is_sparse,
+    may_be_sparse,
+)
 from sk_fewshot.losses._class_members import ClassMembers
 from sk_fewshot.losses._rows import row_chunks, sum_over_rows, with_gradient
 
@@ -55,6 +61,8 @@ class ContrastiveLoss(nn.Module):
     >>> ContrastiveLoss(margin=2.5)(embeddings, torch.tensor([0, 1]))
     tensor(2.)
     """
+
+    needs_float64 = True
 
     def __init__(self, margin: float = 1.0, metric: Metric = "euclidean") -> None:
         super().__init__()
@@ -105,13 +113,16 @@ class ContrastiveLoss(nn.Module):
             If the types or shapes are others.
         """
         check_given_pairs(x, y, same)
-        with full_precision(x) as first, full_precision(y) as second:
+        wide = {"with_float64": True}
+        with full_precision(x, **wide) as first, full_precision(y, **wide) as second:
             dtype = first.dtype
+            same = labels_on(same, first.device)
             if self._is_large(first) or self._is_large(second):
                 first, second = (limited(z, torch.float64) for z in (first, second))
             d = self.pair_distance(first.unsqueeze(1), second.unsqueeze(1)).flatten()
             cost = torch.where(same.bool(), d, (self.margin - d).clamp(min=0)).square()
-            return limited(cost.sum() / (2 * max(len(d), 1)), dtype)
+            loss = limited(cost.sum() / (2 * max(len(d), 1)), dtype)
+        return loss.to(x.device)
 
     def forward(self, embeddings: Tensor, y: Tensor) -> Tensor:
         """Return the loss.
@@ -135,15 +146,18 @@ class ContrastiveLoss(nn.Module):
             If the types or shapes are others.
         """
         check_batch(embeddings, y)
-        with full_precision(embeddings) as z:
+        with full_precision(embeddings, with_float64=True) as z:
             squarable = limited(z, torch.float64) if self._is_large(z) else z
             pairs = _Pairs(BatchDistances(squarable, self.metric), y, self.margin)
             chunks = [slice(0, len(z))] if callable(self.metric) else row_chunks(len(z), len(z))
-            return limited(sum_over_rows(pairs, chunks, squarable)[0], z.dtype)
+            loss = limited(sum_over_rows(pairs, chunks, squarable)[0], z.dtype)
+        return loss.to(embeddings.device)
 
     def _is_large(self, z: Tensor) -> bool:
         """Whether squares of squared distances may be beyond float32."""
-        return self.margin > _LARGE or bool((z.detach().abs() > _LARGE).any())
+        if self.margin > _LARGE:
+            return True
+        return may_look_at(z) and bool((z.detach().abs() > _LARGE).any())
 
 
 class _Pairs:
@@ -151,18 +165,27 @@ class _Pairs:
 
     def __init__(self, distances: BatchDistances, y: Tensor, margin: float) -> None:
         self.distances = distances
-        self.y = y
+        self.y = labels_on(y, distances.z.device)
         self.margin = margin
-        self.members_of = ClassMembers(y)
+        self.members_of = ClassMembers(y, distances.z.device)
 
     def __call__(self, rows: slice, z: Tensor) -> tuple[Tensor, int]:
         members, own = self.members_of(rows)
         members = members.maximum(own)  # (r, k)
-        if _is_sparse(self._near(slice(rows.start, min(rows.start + 16, rows.stop)))):
-            near = self._near(rows)  # (r, m)
-            if _is_sparse(near):
-                return self._of_few(z, rows.start, near, members, own), 1
-        return self._of_many(z, rows, members, own), 1
+        near = self._few_near(rows)
+        if near is None:
+            return self._of_many(z, rows, members, own), 1
+        return self._of_few(z, rows.start, near, members, own), 1
+
+    def _few_near(self, rows: slice) -> Tensor | None:
+        """Mask (r, m) of the pairs within the margin, where counting and picking them pays."""
+        if not may_be_sparse(self.distances.z):
+            return None
+        sample = self._near(slice(rows.start, min(rows.start + 16, rows.stop)))
+        if not is_sparse(sample):
+            return None
+        near = self._near(rows)
+        return near if is_sparse(near) else None
 
     def _near(self, rows: slice) -> Tensor:
         return self.distances.within(self.margin, rows, rows.start)
@@ -191,7 +214,3 @@ class _Pairs:
     def _total(self, pulled: Tensor, pushed: Tensor) -> Tensor:
         of_same, of_different = self.members_of.pair_weights
         return (of_same * pulled.square().sum() + of_different * pushed.square().sum()) / 2
-
-
-def _is_sparse(mask: Tensor) -> bool:
-    return 16 * int(mask.count_nonzero()) < mask.numel()

@@ -9,6 +9,7 @@ import torch
 from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
+from sk_fewshot._utils.device import labels_on, labels_on_cpu
 from sk_fewshot._utils.validation import check_batch, check_parameters
 
 
@@ -54,6 +55,11 @@ class EpisodeLoss(nn.Module):
         self.head = head
         self.n_shot = n_shot
 
+    @property
+    def needs_float64(self) -> bool:
+        """Whether the head computes in float64."""
+        return getattr(self.head, "needs_float64", False)
+
     def forward(self, embeddings: Tensor, y: Tensor) -> Tensor:
         """Return the loss.
 
@@ -74,27 +80,32 @@ class EpisodeLoss(nn.Module):
             If the classes differ in size or have no query.
         """
         check_batch(embeddings, y)
-        embeddings, labels, sizes = _class_by_class(embeddings, y)
+        order, labels, sizes = _class_by_class(labels_on_cpu(y))
         if len(set(sizes)) != 1 or sizes[0] <= self.n_shot:
             raise ValueError(
                 f"An episode needs classes of one size above n_shot={self.n_shot}, "
                 f"got {sizes} examples."
             )
         shots = [self.n_shot, sizes[0] - self.n_shot]
+        if order is not None:
+            embeddings = embeddings[order.to(embeddings.device)]
         support, queries = embeddings.unflatten(0, (len(sizes), -1)).split(shots, dim=1)
-        of_support, of_queries = labels.unflatten(0, (len(sizes), -1)).split(shots, dim=1)
-        state = self.head.enrol(support.flatten(0, 1), of_support.flatten())
+        of_support, of_queries = (
+            labels_on(some.flatten(), embeddings.device)
+            for some in labels.unflatten(0, (len(sizes), -1)).split(shots, dim=1)
+        )
+        state = self.head.enrol(support.flatten(0, 1), of_support)
         scores = self.head.score(queries.flatten(0, 1), state)
-        return self.head.loss(scores, of_queries.flatten())
+        return self.head.loss(scores, of_queries)
 
 
-def _class_by_class(embeddings: Tensor, y: Tensor) -> tuple[Tensor, Tensor, list[int]]:
-    """Rows with each class's together, labels 0 .. n_way - 1 of them, and the size of each class.
+def _class_by_class(y: Tensor) -> tuple[Tensor | None, Tensor, list[int]]:
+    """Order that brings each class's rows together, their labels 0 .. n_way - 1, and class sizes.
 
-    Rows that are so already, as a sampler draws them, are not moved.
+    None where they are together already, as a sampler draws them.
     """
     classes, labels, counts = torch.unique_consecutive(y, return_inverse=True, return_counts=True)
     if len(set(classes.tolist())) == len(classes):
-        return embeddings, labels, counts.tolist()
+        return None, labels, counts.tolist()
     y, order = y.sort(stable=True)
-    return _class_by_class(embeddings[order], y)
+    return order, *_class_by_class(y)[1:]

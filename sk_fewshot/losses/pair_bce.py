@@ -9,6 +9,7 @@ from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sk_fewshot._utils.device import labels_on
 from sk_fewshot._utils.precision import full_precision
 from sk_fewshot._utils.validation import (
     check_batch,
@@ -79,6 +80,8 @@ class PairBCELoss(nn.Module):
     >>> loss(x, torch.tensor([0, 0])) > loss(x, torch.tensor([0, 1]))
     tensor(True)
     """
+
+    needs_float64 = True
 
     def __init__(self, embedding_dim: int, metric: Metric = "manhattan") -> None:
         super().__init__()
@@ -166,7 +169,8 @@ class PairBCELoss(nn.Module):
         """
         check_given_pairs(x, y, same)
         logits = self.pair_logits(x.unsqueeze(1), y.unsqueeze(1)).flatten()
-        bce = F.binary_cross_entropy_with_logits(logits, same.to(logits.dtype), reduction="sum")
+        target = labels_on(same, logits.device).to(logits.dtype)
+        bce = F.binary_cross_entropy_with_logits(logits, target, reduction="sum")
         return bce / max(len(logits), 1)
 
     def forward(self, embeddings: Tensor, y: Tensor) -> Tensor:
@@ -200,11 +204,14 @@ class PairBCELoss(nn.Module):
             bce = F.binary_cross_entropy_with_logits(logits, same, weight, reduction="sum")
             return bce, 1
 
-        with full_precision(embeddings) as z:
+        with full_precision(embeddings, with_float64=True) as z:
             n, d = z.shape
+            y = labels_on(y, z.device)
+            parameters = [parameter.to(z.device) for parameter in self.parameters()]
             row_elements = n * d if self.metric == "manhattan" else n
             chunks = [slice(0, n)] if callable(self.metric) else row_chunks(n, row_elements)
-            return sum_over_rows(terms, chunks, z, *self.parameters())[0].to(z.dtype)
+            loss = sum_over_rows(terms, chunks, z, *parameters)[0].to(z.dtype)
+        return loss.to(embeddings.device)
 
     def _logits(self, x: Tensor, y: Tensor, factor: Tensor, bias: Tensor) -> Tensor:
         if self.metric == "manhattan":

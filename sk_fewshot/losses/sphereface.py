@@ -9,6 +9,7 @@ import torch
 from sklearn.utils._param_validation import Interval
 from torch import Tensor
 
+from sk_fewshot.losses._directions import lengths
 from sk_fewshot.losses._margin_softmax import MarginSoftmaxLoss
 
 LAMBDA_START, LAMBDA_DECAY, LAMBDA_MIN = 1000, 0.12, 5  # of the authors' code
@@ -98,7 +99,7 @@ class SphereFaceLoss(MarginSoftmaxLoss):
         return z
 
     def _length(self, z: Tensor) -> Tensor:
-        return torch.linalg.vector_norm(z, dim=1, dtype=torch.float64).to(z.dtype)
+        return lengths(z)
 
     def _with_margin(self, cosine: Tensor) -> Tensor:
         with torch.no_grad():

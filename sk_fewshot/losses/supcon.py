@@ -8,6 +8,7 @@ import torch
 from sklearn.utils._param_validation import Interval
 from torch import Tensor, nn
 
+from sk_fewshot._utils.device import labels_on
 from sk_fewshot._utils.precision import full_precision
 from sk_fewshot._utils.validation import check_batch, check_parameters
 from sk_fewshot.losses._directions import rows_of_length
@@ -85,6 +86,7 @@ class SupConLoss(nn.Module):
             If the types or shapes are others.
         """
         check_batch(embeddings, y)
+        y = labels_on(y, embeddings.device)
 
         def terms(rows: slice, z: Tensor) -> tuple[Tensor, Tensor]:
             number = torch.arange(len(z), device=z.device)

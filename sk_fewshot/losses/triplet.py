@@ -69,6 +69,8 @@ class TripletLoss(nn.Module):
     tensor(0.6000)
     """
 
+    needs_float64 = True
+
     def __init__(
         self,
         margin: float = 0.2,
@@ -120,8 +122,8 @@ class TripletLoss(nn.Module):
             If the types or shapes are others.
         """
         check_batch(embeddings, y)
-        with full_precision(embeddings) as z:
-            return self._mean(rows_of_length(z) if self.normalize else z, y)
+        with full_precision(embeddings, with_float64=True) as z:
+            return self._mean(rows_of_length(z) if self.normalize else z, y).to(embeddings.device)
 
     def _mean(self, z: Tensor, y: Tensor) -> Tensor:
         if self.mining == "hard":

@@ -45,6 +45,8 @@ class TripletRatioLoss(nn.Module):
     tensor(0.5000)
     """
 
+    needs_float64 = True
+
     def __init__(self, metric: Metric = "euclidean") -> None:
         super().__init__()
         check_parameters(self, {"metric": METRIC_CONSTRAINT}, metric=metric)
@@ -71,8 +73,8 @@ class TripletRatioLoss(nn.Module):
             If the types or shapes are others.
         """
         check_batch(embeddings, y)
-        with full_precision(embeddings) as z:
-            return mean_over_triplets(z, y, self.metric, _squared_error)
+        with full_precision(embeddings, with_float64=True) as z:
+            return mean_over_triplets(z, y, self.metric, _squared_error).to(embeddings.device)
 
 
 def _squared_error(difference: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable
@@ -39,7 +38,7 @@ from sk_fewshot._training import (
 )
 from sk_fewshot._utils.doc_link import LinksToDocs
 from sk_fewshot._utils.examples import check_rows
-from sk_fewshot._utils.portable import leave_inference_mode, portable
+from sk_fewshot._utils.portable import leave_inference_mode, on_cpu, portable
 from sk_fewshot._utils.random import seed_torch, with_own_generator
 from sk_fewshot._utils.rows import Rows, SelectedRows, float_type
 from sk_fewshot._utils.state import all_or_nothing
@@ -378,8 +377,8 @@ class BaseTransformer(
             if isinstance(state.get(name), nn.Module):
                 state[name] = portable(state[name])
         for name in ("module_", "loss_"):
-            if name in state and any(p.is_cuda for p in state[name].parameters()):
-                state[name] = copy.deepcopy(state[name]).cpu()
+            if name in state:
+                state[name] = on_cpu(state[name])
         return state
 
     def __setstate__(self, state):

@@ -26,6 +26,8 @@ class GivenPairsLoss(nn.Module):
     of_pair : ContrastiveLoss or PairBCELoss
     """
 
+    needs_float64 = True
+
     def __init__(self, of_pair: ContrastiveLoss | PairBCELoss):
         super().__init__()
         self.of_pair = of_pair
