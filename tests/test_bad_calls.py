@@ -46,7 +46,7 @@ from sk_fewshot.datasets import (
 from sk_fewshot.distances import METRICS, paired_distances, pairwise_distances, unit
 from sk_fewshot.encoders import MLP, Conv4, encode, folded
 from sk_fewshot.episodes import ClassBalancedSampler
-from sk_fewshot.gallery import ClassMeans, Examples
+from sk_fewshot.gallery import ClassMeans, Examples, PostgresGallery
 from sk_fewshot.metrics import (
     equal_error_rate,
     expected_calibration_error,
@@ -799,6 +799,13 @@ of_means = {"classes": np.arange(3), "rows": X[:3], "counts": np.ones(3, int)}
 for what, part in (("counts", np.ones(2, int)), ("classes", np.arange(2))):
     bad(f"ClassMeans({what})", ClassMeans, message=what, **{**of_means, what: part})
 bad("ClassMeans(sums)", ClassMeans, message="sums must have shape", **of_means, sums=X)
+for what, value in {"dsn": 5, "table": "", "search": "quickly"}.items():
+    bad(
+        f"PostgresGallery({what})",
+        PostgresGallery,
+        message=what,
+        **{"dsn": "postgresql://localhost/x", "table": "people", what: value},
+    )
 bad("ClassMeans.of(ids)", ClassMeans.of, X, Y, message="ids", ids=np.arange(12))
 of_examples = {"classes": np.arange(3), "rows": X, "codes": Y}
 of_examples |= {"arrival": np.arange(12), "ids": np.arange(12)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -41,6 +42,8 @@ from sk_fewshot.gallery import Gallery
 from sk_fewshot.gallery._gallery import MemoryGallery
 from sk_fewshot.gallery._labels import merge, unknown_label
 from sk_fewshot.heads._head import Head
+
+_SCORES_AT_ONCE = 2**20
 
 
 class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metaclass=ABCMeta):
@@ -286,8 +289,7 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
 
     def _best_labels(self, embeddings: NDArray) -> NDArray:
         """The classes (n_queries,) of the highest scores."""
-        best = self._score_embeddings(embeddings).argmax(axis=1)
-        return self.classes_[best]
+        return self.classes_[self._of_scores(embeddings, lambda scores: scores.argmax(axis=1))]
 
     def _best(self, embeddings: NDArray) -> tuple[NDArray, NDArray]:
         """As `_best_labels` and `_best_scores`, of one moment."""
@@ -295,7 +297,16 @@ class BaseFewShotClassifier(LinksToDocs, ClassifierMixin, BaseEstimator, metacla
 
     def _best_scores(self, embeddings: NDArray) -> NDArray:
         """How alike queries are to what they are most alike, (n_queries,), in absolute terms."""
-        return self._score_embeddings(embeddings).max(axis=1).astype(embeddings.dtype, copy=False)
+        best = self._of_scores(embeddings, lambda scores: scores.max(axis=1))
+        return best.astype(embeddings.dtype, copy=False)
+
+    def _of_scores(self, embeddings: NDArray, reduced: Callable[[NDArray], NDArray]) -> NDArray:
+        """Reduce the scores of each query; those of all queries are never held at once."""
+        self._read_gallery()
+        n_rows = max(1, _SCORES_AT_ONCE // len(self.classes_))
+        starts = range(0, max(1, len(embeddings)), n_rows)
+        batches = (embeddings[start : start + n_rows] for start in starts)
+        return np.concatenate([reduced(self._score_embeddings(batch)) for batch in batches])
 
     _best_scores_without_class = _left_out.without_class
     _best_scores_without_example = _left_out.without_example

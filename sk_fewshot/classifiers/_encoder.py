@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.util import find_spec
 from math import prod
-from numbers import Number
+from numbers import Integral, Number
 from typing import Any, TypeVar
 
 import numpy as np
@@ -40,7 +40,8 @@ def fresh_encoder(encoder: BaseEstimator, random_state) -> BaseEstimator:
     ----------
     encoder : estimator
     random_state : int, RandomState instance or None
-        Seeds every `random_state` of the encoder that is None.
+        Seeds every `random_state` of the encoder that is None; but only an int seeds one beside a
+        `checkpoint`, which keeps the seed that it has drawn.
 
     Returns
     -------
@@ -48,12 +49,16 @@ def fresh_encoder(encoder: BaseEstimator, random_state) -> BaseEstimator:
     """
     fresh = clone(encoder)
     if random_state is not None:
-        rng = check_random_state(random_state)
+        rng, params = check_random_state(random_state), fresh.get_params()
         unset = {
             name: rng.randint(np.iinfo(np.int32).max)
-            for name, value in sorted(fresh.get_params().items())
+            for name, value in sorted(params.items())
             if value is None and (name == "random_state" or name.endswith("__random_state"))
         }
+        if not isinstance(random_state, Integral):
+            for name in list(unset):
+                if params.get(name.removesuffix("random_state") + "checkpoint") is not None:
+                    del unset[name]
         fresh.set_params(**unset)
     return fresh
 
@@ -204,7 +209,7 @@ def _check_several(encoder: BaseEstimator, X) -> None:
     if not as_it_should_be and prod(shape) == getattr(encoder, "n_features_in_", None):
         raise ValueError(
             f"X holds examples along its first axis, but its shape {tuple(shape)} is that of a "
-            "single one: for one example pass X[:1] instead of X[0]."
+            "single one: for one example pass X[:1] instead of X[0]. Reshape your data."
         )
 
 

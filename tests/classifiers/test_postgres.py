@@ -159,8 +159,9 @@ def test_ties_are_settled_as_in_memory(dsn, metric, drawn, k):
         SiameseClassifier("passthrough", metric=metric, index=i).fit(X, y) for i in (index, None)
     )
     k = min(k, len(X))
-    for got, right in zip(clf.kneighbors(queries, k), expected.kneighbors(queries, k)):
-        np.testing.assert_array_equal(got, right)
+    for some in (queries, np.tile(queries, (4, 1))):  # searched by the server, and here
+        for got, right in zip(clf.kneighbors(some, k), expected.kneighbors(some, k)):
+            np.testing.assert_array_equal(got, right)
     np.testing.assert_array_equal(clf.predict(queries), expected.predict(queries))
 
 
@@ -468,6 +469,27 @@ def test_no_server_is_an_error_and_nothing_else(tmp_path):
     with pytest.raises(psycopg.OperationalError) as error:
         PrototypicalClassifier("passthrough", index=index).fit(np.eye(3), range(3))
     assert "s3cret" not in str(error.value)
+
+
+@pytest.mark.parametrize("dsn", ["s3cret", "postgresql://u:s3cret@host/db?no=1", "user=a s3cret"])
+def test_an_address_that_cannot_be_read_is_not_shown(dsn):
+    with pytest.raises(ValueError, match="dsn must be an address as libpq takes it") as error:
+        PrototypicalClassifier("passthrough", index=PostgresGallery(dsn, table="people")).join()
+    assert "s3cret" not in str(error.value)
+    assert error.value.__cause__ is None
+
+
+def test_a_reader_needs_no_more_than_to_read(dsn, index, query):
+    clf = PrototypicalClassifier("passthrough", index=index).fit(np.eye(2), [1, 2])
+    query("drop role if exists reader; create role reader login")
+    query("grant select on people, people_settings to reader")
+    reading = PostgresGallery(dsn.replace("//postgres:@", "//reader@"), table="people")
+    reader = clone(clf).set_params(index=reading).join()
+    assert reader.predict(np.eye(2)).tolist() == [1, 2]
+    assert reader.predict_proba(np.eye(2)).shape == (2, 2)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        reader.partial_fit(np.eye(2), [1, 3])
+    assert clf.class_counts_.tolist() == [1, 1]
 
 
 def test_lost_connections_are_made_anew(index, query):

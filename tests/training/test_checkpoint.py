@@ -433,6 +433,25 @@ def test_pairs_without_a_seed_resume_and_calibrate_on_unseen_pairs(
         classifier().fit(X_pairs[1:], same[1:])
 
 
+@pytest.mark.parametrize("random_state", [None, 0, np.random.RandomState(0)], ids=type)
+@pytest.mark.parametrize("name", ["first", "pipeline"])
+def test_meta_fit_resumes_whatever_the_seed(examples, path, interrupt_in, random_state, name):
+    X, y = examples[0].reshape(48, -1), examples[1]
+    make = with_interrupts(PrototypicalTransformer, random_state=None, checkpoint=path)
+
+    def classifier():
+        encoder = make() if name == "first" else make_pipeline(PCA(5), make())
+        return PrototypicalClassifier(encoder, random_state=random_state)
+
+    interrupt_in(3)
+    with pytest.raises(KeyboardInterrupt):
+        classifier().meta_fit(X, y)
+    interrupt_in(None)
+    resumed = classifier().meta_fit(X, y).encoder
+    again = classifier().meta_fit(X, y).encoder
+    np.testing.assert_array_equal(resumed.transform(X), again.transform(X))
+
+
 def test_saved_estimators_leave_the_path_behind(examples, path, tmp_path):
     encoder = PrototypicalTransformer(**TINY, checkpoint=path).fit(*examples)
     save(encoder, tmp_path / "saved")

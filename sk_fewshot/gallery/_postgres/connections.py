@@ -74,6 +74,13 @@ def _connection(dsn: str) -> Connection:
             connection.close()
         else:
             return connection
+    try:
+        psycopg.conninfo.conninfo_to_dict(dsn)
+    except psycopg.ProgrammingError:
+        raise ValueError(
+            'dsn must be an address as libpq takes it, such as "postgresql://user@host/database" '
+            'or "host=... dbname=..."; the one given, which may hold a password, cannot be read.'
+        ) from None
     return psycopg.connect(
         dsn,
         autocommit=True,

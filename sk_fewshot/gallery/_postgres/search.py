@@ -20,7 +20,7 @@ from sk_fewshot._utils.precision import in_steps_of
 from sk_fewshot.distances import paired_distances, unit
 from sk_fewshot.gallery._gallery import Neighbors, check_n_neighbors
 from sk_fewshot.gallery._postgres.tables import MOST_BY_INDEX, Rows, Settings, Tables, as_rows
-from sk_fewshot.gallery._postgres.values import as_float32
+from sk_fewshot.gallery._postgres.values import as_float32, lengths_of
 from sk_fewshot.gallery._search import nearest
 
 _FEW = 16  # queries; more are answered sooner by reading all rows once
@@ -240,7 +240,7 @@ def _none_nearer(
     elif settings.metric == "cosine":
         least = last - 4 * roundings
     else:
-        lengths = np.linalg.norm(queries.astype(np.float64), axis=1)
+        lengths = lengths_of(queries)
         reach = np.divide(reach, lengths, out=np.full_like(reach, np.inf), where=lengths > 0)
         least = last - 2 * roundings * settings.longest - settings.dimension * _TINY
     return least > reach + _STEP * np.abs(reach)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils import gen_batches
 
 from sk_fewshot.gallery._postgres import values
 from sk_fewshot.gallery._postgres.connections import load_psycopg
@@ -21,7 +22,7 @@ SUFFIX = "_settings"
 _HNSW = "_hnsw"
 LONGEST_NAME = 63  # bytes; PostgreSQL cuts off what is longer
 _CREATION = 0x736B5F6665777368  # key of the lock under which tables are created
-_CHUNK = 2**14  # rows read at once
+_CHUNK = 2**14  # rows read or written at once
 _OPERATORS = {  # of pgvector, and the classes of its indices
     "sqeuclidean": ("<->", "vector_l2_ops"),
     "euclidean": ("<->", "vector_l2_ops"),
@@ -184,22 +185,22 @@ class Tables:
 
     def add(self, rows: Rows) -> None:
         """Add rows after all others."""
-        n_rows = len(rows.labels)
-        ids = None if rows.ids is None else values.as_text("ids", rows.ids)
         first = self.execute("select coalesce(max(arrival) + 1, 0) from {rows}").fetchone()[0]
-        columns: list[Any] = [
-            range(first, first + n_rows),
-            values.as_text("y", rows.labels),
-            ids or [None] * n_rows,
-            values.vectors(rows.embeddings),
-            [None] * n_rows if rows.counts is None else rows.counts.tolist(),
-            [None] * n_rows if rows.sums is None else values.arrays(rows.sums),
-        ]
         statement = self._sql.SQL("copy {rows} from stdin (format binary)").format(**self._names)
         with self._connection.cursor() as cursor, cursor.copy(statement) as copy:
             copy.set_types(["int8", "text", "text", "bytea", "int8", "bytea"])
-            for row in zip(*columns, strict=True):
-                copy.write_row(row)
+            for part in gen_batches(len(rows.labels), _CHUNK):
+                n_rows = len(rows.labels[part])
+                columns = (
+                    range(first + part.start, first + part.start + n_rows),
+                    values.as_text("y", rows.labels[part]),
+                    [None] * n_rows if rows.ids is None else values.as_text("ids", rows.ids[part]),
+                    values.vectors(rows.embeddings[part]),
+                    [None] * n_rows if rows.counts is None else rows.counts[part].tolist(),
+                    [None] * n_rows if rows.sums is None else values.arrays(rows.sums[part]),
+                )
+                for row in zip(*columns, strict=True):
+                    copy.write_row(row)
 
     def read(self, settings: Settings) -> Iterator[Rows]:
         """Read all rows in any order, some at a time, without their sums."""

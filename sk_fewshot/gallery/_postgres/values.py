@@ -18,7 +18,18 @@ _TYPES = {"i": "integer", "u": "integer", "f": "real", "b": "boolean", "U": "tex
 
 
 def type_of(values: NDArray) -> str:
-    """Return "integer", "real", "boolean" or "text": what labels or keys are."""
+    """Return "integer", "real", "boolean" or "text": what labels or keys are.
+
+    Raises
+    ------
+    ValueError
+        If they are nothing of that.
+    """
+    if values.dtype.kind not in _TYPES:
+        raise ValueError(
+            "Labels in PostgreSQL must be integers, floating point numbers, booleans or strings, "
+            f"got {values.dtype} such as {values[0]!r}."
+        )
     return _TYPES[values.dtype.kind]
 
 
@@ -69,9 +80,7 @@ def as_float32(embeddings: NDArray, metric: str) -> NDArray[np.float32]:
     ValueError
         If they are too long to be compared in float32, or for the cosine too short.
     """
-    with np.errstate(over="ignore"):
-        rows = embeddings.astype(np.float32)
-    lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1)
+    lengths = lengths_of(embeddings)
     if not lengths.max(initial=0) <= _LONGEST:
         raise ValueError(
             f"Embeddings in PostgreSQL must have a length of {_LONGEST:.2g} at most, got "
@@ -82,7 +91,12 @@ def as_float32(embeddings: NDArray, metric: str) -> NDArray[np.float32]:
             f"Embeddings in PostgreSQL that are compared by metric='cosine' must be 0 or of a "
             f"length of {_SHORTEST} at least, got {lengths[short].min():.2g}; scale X."
         )
-    return rows
+    return embeddings.astype(np.float32, copy=False)
+
+
+def lengths_of(rows: NDArray) -> NDArray[np.float64]:
+    """Return the Euclidean lengths (n,) of rows (n, d)."""
+    return np.sqrt(np.einsum("ij,ij->i", rows, rows, dtype=np.float64))
 
 
 def vectors(rows: NDArray[np.float32]) -> list[bytes]:
