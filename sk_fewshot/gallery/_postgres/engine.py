@@ -188,7 +188,7 @@ class PostgresRows(StoredGallery):
             database.execute(
                 "delete from {rows} where label = any(%s)", [values.as_text("label", known)]
             )
-            if not database.count():
+            if database.is_empty():
                 raise ValueError(
                     f"label={label!r} is the only class enrolled, and a gallery cannot be without "
                     "any; enrol another class first, or fit anew."
@@ -212,7 +212,7 @@ class PostgresRows(StoredGallery):
             if len(known) < len(given):
                 unknown = given[~np.isin(values.as_text("ids", given), known)]
                 raise ValueError(f"ids must be among those enrolled, got {unknown[:5].tolist()}.")
-            if not database.count():
+            if database.is_empty():
                 raise ValueError(
                     "ids has all examples that are enrolled, and a classifier cannot be without "
                     "any; enrol others first, or fit anew."

@@ -232,6 +232,10 @@ class Tables:
         """Return the label of each class."""
         return [label for (label,) in self.execute("select distinct label from {rows}").fetchall()]
 
+    def is_empty(self) -> bool:
+        """Whether there is no row."""
+        return self.execute("select from {rows} limit 1").rowcount == 0
+
     def count(self) -> int:
         """Return the number of rows."""
         return self.execute("select count(*) from {rows}").fetchone()[0]
