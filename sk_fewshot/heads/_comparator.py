@@ -65,6 +65,8 @@ class Comparator(nn.Module):
         convolution, first, second = map(
             self.get_parameter, ("block.0.weight", "linear.0.weight", "linear.2.weight")
         )
+        if convolution.is_meta:  # `load` fills what it has made without memory
+            return
         with torch.no_grad():
             self.class_convolution.weight.copy_(-self.query_convolution.weight)
             nn.init.dirac_(convolution).add_(0.02 * torch.randn_like(convolution))

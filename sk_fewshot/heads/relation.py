@@ -14,7 +14,7 @@ from sk_fewshot.heads._classes import class_means, class_sums, memberships
 from sk_fewshot.heads._comparator import Comparator
 from sk_fewshot.heads._head import Head
 
-_PAIRS = 512  # of a query and a class, compared at once in evaluation: they stay in the cache
+PAIRS = 512  # of a query and a class, compared at once in evaluation: they stay in the cache
 
 
 class RelationHead(Head):
@@ -105,7 +105,7 @@ class RelationHead(Head):
             logits = self.comparator(of_query, state)
         else:
             n_pairs_a_query = state.shape[:-3].numel()
-            chunks = of_query.split(max(1, _PAIRS // n_pairs_a_query), dim=-4)
+            chunks = of_query.split(max(1, PAIRS // n_pairs_a_query), dim=-4)
             logits = torch.cat([self.comparator(chunk, state) for chunk in chunks], dim=-2)
         return nn.functional.logsigmoid(logits) if self._loss == "mse" else logits
 

@@ -215,8 +215,9 @@ class PairBCELoss(nn.Module):
 
     def _logits(self, x: Tensor, y: Tensor, factor: Tensor, bias: Tensor) -> Tensor:
         if self.metric == "manhattan":
-            difference = (x.unsqueeze(-2) - y.unsqueeze(-3)).abs()  # (..., n, m, d)
-            return difference @ factor.to(x.dtype) + bias
+            difference = x.unsqueeze(-2) - y.unsqueeze(-3)  # (..., n, m, d)
+            size = difference.abs() if torch.is_grad_enabled() else difference.abs_()
+            return size @ factor.to(x.dtype) + bias
         distances = pairwise_distances(x, y, self.metric)
         similarity = 1 - distances if self.metric == "cosine" else -distances
         return factor * similarity + bias

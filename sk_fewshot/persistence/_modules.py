@@ -10,9 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from sk_fewshot.persistence._container import InvalidFileError
 from sk_fewshot.persistence._known import LAYERS
+
+_LIMITS_OF_FEATURES = ("scale.minimum", "scale.maximum")  # of an MLP: infinite before training
 
 
 def constructor_arguments(made: object) -> dict[str, Any]:
@@ -72,12 +75,11 @@ def with_state(
     """
     if trusted:
         return _with_copied_state(make, state).eval()
-    with torch.device("meta"):
+    with torch.device("meta"), _NoStart():
         module = make()
     expected = own_state(module, parts)
     _check_state(expected, state)
-    if len({tensor.dtype for tensor in state.values() if tensor.is_floating_point()}) > 1:
-        raise InvalidFileError("a module has tensors of several floating point types.")
+    _check_numbers(module, state)
     laid_out = {name: _with_strides_of(expected[name], tensor) for name, tensor in state.items()}
     module.load_state_dict(laid_out, strict=False, assign=True)
     if any(tensor.is_meta for tensor in chain(module.parameters(), module.buffers())):
@@ -85,19 +87,25 @@ def with_state(
     return module.eval()
 
 
+class _NoStart(TorchFunctionMode):
+    """Leaves out `torch.nn.init`, which on tensors without memory imports torch's compiler."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return (*args, *(kwargs or {}).values())[0]
+        return func(*args, **(kwargs or {}))
+
+
 def _with_copied_state(make: Callable[[], nn.Module], state: dict[str, Tensor]) -> nn.Module:
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _NoStart():
             rehearsal = make()
     except Exception:  # it computes with its weights
         pass
     else:
         _check_state(rehearsal.state_dict(), state)
     module = make().cpu()
-    held = module.state_dict(keep_vars=True)
-    _check_state(held, state)
-    for name, tensor in held.items():
-        tensor.data = tensor.data.to(state[name].dtype)
+    _check_state(module.state_dict(), state)
     module.load_state_dict(state)
     return module
 
@@ -108,17 +116,24 @@ def _check_state(expected: dict[str, Tensor], state: dict[str, Tensor]) -> None:
         raise InvalidFileError(f"a module and its tensors differ in {differing[:3]}.")
     for name, tensor in expected.items():
         got = state[name]
-        same_type = tensor.dtype is got.dtype or _is_default(tensor.dtype, got.dtype)
-        if not same_type or tensor.shape != got.shape:
+        if (tensor.dtype, tensor.shape) != (got.dtype, got.shape):
             raise InvalidFileError(
                 f"the tensor {name} of a module must be {tensor.dtype} of shape "
                 f"{tuple(tensor.shape)}, got {got.dtype} of shape {tuple(got.shape)}."
             )
 
 
-def _is_default(wanted: torch.dtype, got: torch.dtype) -> bool:
-    """Whether a type is wanted, and another got, only because torch's default was another one."""
-    return wanted is torch.get_default_dtype() and got in (torch.float32, torch.float64)
+def _check_numbers(module: nn.Module, state: dict[str, Tensor]) -> None:
+    """Check that there are numbers to compute with, as training leaves them."""
+    for name, tensor in state.items():
+        if not tensor.numel():
+            raise InvalidFileError(f"the tensor {name} of a module is empty.")
+        if not tensor.is_floating_point() or name.endswith(_LIMITS_OF_FEATURES):
+            continue
+        if not -torch.inf < float(tensor.min()) <= float(tensor.max()) < torch.inf:
+            raise InvalidFileError(f"the tensor {name} of a module is not finite.")
+        if name.endswith("running_var") and tensor.min() < 0:
+            raise InvalidFileError(f"the tensor {name} of a module is negative.")
 
 
 def _with_strides_of(like: Tensor, tensor: Tensor) -> Tensor:

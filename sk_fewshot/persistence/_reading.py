@@ -15,26 +15,31 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
 from torch import Tensor, nn
 
 from sk_fewshot._utils.files import open_regular
 from sk_fewshot._utils.memory import out_of_memory_as_such
 from sk_fewshot._utils.random import with_own_generator
 from sk_fewshot._utils.switches import whatever_the_switches
+from sk_fewshot.persistence._consistency import complete
 from sk_fewshot.persistence._container import InvalidFileError, read
+from sk_fewshot.persistence._costs import Allowance, check_encoder
+from sk_fewshot.persistence._fitted import check_fitted
 from sk_fewshot.persistence._known import (
     CALLABLES,
     ESTIMATORS,
     FORMAT,
     OBJECTS,
     VERSIONS,
-    may_be_fitted,
+    check_rules,
 )
 from sk_fewshot.persistence._modules import make_object, modules_within, with_state
 from sk_fewshot.transformers._base import BaseTransformer
 
 _LARGEST_CODE_POINT = 0x10FFFF
+_DEEPEST = 60  # nodes within nodes
+_HIGHEST = 6  # estimators within estimators: repr takes twice as long with each
+_MOST_PARTS = 300  # estimators and modules, as often as they are used
 
 
 def load(path: str | os.PathLike, *, modules: Iterable[Callable] = ()) -> Any:
@@ -42,8 +47,9 @@ def load(path: str | os.PathLike, *, modules: Iterable[Callable] = ()) -> Any:
 
     No code comes from the file: it can only name classes of this package, a few of scikit-learn and
     torch, and those that you pass. All of it is checked: a checksum against damage, names,
-    parameters, shapes and types against malice. That makes a file of others safe to open; whether
-    its estimator decides well, nobody can tell from the file.
+    parameters, shapes, types and costs against malice. That makes a file of others safe to open,
+    to ask for answers and to fit anew; whether its estimator decides well, nobody can tell from the
+    file.
 
     Unlike this, ``pickle.load``, ``joblib.load`` and ``torch.load(weights_only=False)`` run what
     the file tells them to: never use them on files that you did not write yourself.
@@ -143,7 +149,11 @@ class _Reader:
     def __init__(self, tensors: Mapping[str, Tensor], own: Mapping[str, Any]) -> None:
         self._tensors = dict(tensors)
         self._own = own
-        self._made: list[Any] = []
+        self._allowance = Allowance(sum(tensor.nbytes for tensor in tensors.values()))
+        self._depth = 0
+        self._made: list[tuple[Any, int, int]] = []  # with their number of parts and height
+        self._n_parts = 0
+        self._height = 0  # of the estimators that are within the one being made
         self._readers: dict[str, Callable[[Any], Any]] = {
             "array": self._array,
             "device": torch.device,
@@ -152,7 +162,7 @@ class _Reader:
             "float": {"inf": np.inf, "-inf": -np.inf, "nan": np.nan}.__getitem__,
             "known": CALLABLES.__getitem__,
             "object": self._object,
-            "objects": self._labels,
+            "strings": self._strings,
             "ref": self._reference,
             "scalar": self._scalar,
             "text": self._text,
@@ -167,7 +177,12 @@ class _Reader:
         if not isinstance(node, dict):
             return node
         ((kind, content),) = node.items()
-        return self._readers[kind](content)
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise InvalidFileError("it is nested too deeply.")
+        value = self._readers[kind](content)
+        self._depth -= 1
+        return value
 
     def check_all_used(self) -> None:
         """Check that no tensor is left."""
@@ -184,7 +199,16 @@ class _Reader:
     def _reference(self, index: Any) -> Any:
         if type(index) is not int or not 0 <= index < len(self._made):
             raise InvalidFileError(f"it refers to what it does not hold, {index!r}.")
-        return self._made[index]
+        made, n_parts, height = self._made[index]
+        self._count(n_parts)
+        self._height = max(self._height, height)
+        return made
+
+    def _count(self, n_parts: int) -> None:
+        """Count estimators and modules, as often as they are used: they may share parts."""
+        self._n_parts += n_parts
+        if self._n_parts > _MOST_PARTS:
+            raise InvalidFileError(f"it has more than {_MOST_PARTS} estimators and modules.")
 
     def _user(self, name: Any) -> Any:
         if name not in self._own:
@@ -202,8 +226,8 @@ class _Reader:
     def _array(self, content: Any) -> np.ndarray:
         name, order = content
         array = self._tensors.pop(name).numpy()
-        self._made.append({"C": array, "F": array.T}[order])
-        return self._made[-1]
+        self._made.append(({"C": array, "F": array.T}[order], 0, 0))
+        return self._made[-1][0]
 
     def _text(self, name: Any) -> np.ndarray:
         codes = self._tensors.pop(name).numpy()  # (..., width)
@@ -213,18 +237,25 @@ class _Reader:
             raise InvalidFileError(f"{name} holds what are no characters.")
         return codes.view(f"U{codes.shape[-1]}")[..., 0]
 
-    def _labels(self, items: Any) -> np.ndarray:
-        _check_type(items, list)
-        if any(type(item) not in (str, int, bool) for item in items):
-            raise InvalidFileError("an array of objects must hold labels.")
-        labels = np.empty(len(items), dtype=object)
-        labels[:] = items
-        return labels
+    def _strings(self, content: Any) -> np.ndarray:
+        text, lengths = (self._tensors.pop(name).numpy() for name in content)
+        if text.dtype != np.uint8 or lengths.dtype != np.int64 or text.ndim + lengths.ndim != 2:
+            raise InvalidFileError("an array of strings is malformed.")
+        ends = np.cumsum(lengths)
+        if (lengths < 0).any() or ends[-1:].sum() != len(text):
+            raise InvalidFileError("an array of strings has wrong lengths.")
+        strings = np.empty(len(lengths), dtype=object)
+        encoded = text.tobytes()
+        for i, (end, length) in enumerate(zip(ends.tolist(), lengths.tolist(), strict=True)):
+            strings[i] = encoded[end - length : end].decode(errors="surrogatepass")
+        return strings
 
     def _object(self, content: Any) -> Any:
         _check_keys(content, {"class", "arguments", "state"})
+        before = self._n_parts
         cls = OBJECTS[content["class"]]
         arguments = self._named(content["arguments"])
+        check_rules(cls, arguments)
         state = self._state(content["state"])
 
         def make() -> Any:
@@ -234,50 +265,48 @@ class _Reader:
             made = with_state(make, state, modules_within(arguments), trusted=False)
         else:
             made = make()
-        self._made.append(made)
-        return made
+        return self._remembered(made, before)
 
     def _estimator(self, content: Any) -> BaseEstimator:
         _check_keys(content, {"class", "params", "fitted", "encoder"})
+        before, height_beside, self._height = self._n_parts, self._height, 0
         cls = ESTIMATORS[content["class"]]
         params = self._named(content["params"])
         if unknown := params.keys() - set(cls._get_param_names()):
             raise InvalidFileError(f"{cls.__name__} has no parameters {sorted(unknown)}.")
+        check_rules(cls, params)
         estimator = cls(**params)
-        _check_params(estimator)
-        for name, value in self._named(content["fitted"]).items():
-            if not may_be_fitted(estimator, name):
-                raise InvalidFileError(f"{cls.__name__} has no fitted attribute {name!r}.")
-            setattr(estimator, name, value)
+        if not isinstance(estimator, FrozenEstimator):
+            estimator._validate_params()
+        fitted = self._named(content["fitted"])
+        check_fitted(cls, fitted)
+        vars(estimator).update(fitted)
         if content["encoder"] is not None:
             _check_type(estimator, BaseTransformer)
-            estimator.module_ = with_state(
-                estimator._make_module,
-                self._state(content["encoder"]),
-                parts=(),
-                trusted=estimator.module in self._own.values(),
-            )
-        self._made.append(estimator)
-        return estimator
+            estimator.module_ = self._encoder(estimator, self._state(content["encoder"]))
+        complete(estimator, self._allowance)
+        height = self._height + 1
+        if height > _HIGHEST:
+            raise InvalidFileError(f"its estimators are more than {_HIGHEST} deep.")
+        self._height = max(height, height_beside)
+        return self._remembered(estimator, before, height)
+
+    def _encoder(self, estimator: BaseTransformer, state: dict[str, Tensor]) -> nn.Module:
+        """Make the encoder of a transformer; the caller's own is taken on trust."""
+        trusted = estimator.module in self._own.values()
+        module = with_state(estimator._make_module, state, parts=(), trusted=trusted)
+        if not trusted:
+            shape, n_outputs = estimator._input_shape, estimator.embedding_dim_
+            check_encoder(module, shape, n_outputs, self._allowance)
+        return module
+
+    def _remembered(self, made: Any, n_parts_before: int, height: int = 0) -> Any:
+        self._count(1)
+        self._made.append((made, self._n_parts - n_parts_before, height))
+        return made
 
     def _state(self, names: Any) -> dict[str, Tensor]:
         return {name: self._tensors.pop(tensor) for name, tensor in names.items()}
-
-
-def _check_params(estimator: BaseEstimator) -> None:
-    """Check parameters as `fit` would, and those that it takes on trust."""
-    if isinstance(estimator, FrozenEstimator):
-        _check_type(estimator.estimator, BaseEstimator)
-        return
-    estimator._validate_params()
-    if isinstance(estimator, BaseTransformer):
-        _check_type(estimator.checkpoint, type(None))  # `fit` would write there
-    if isinstance(estimator, Pipeline):
-        _check_type(estimator.memory, type(None))  # a folder of pickles
-        for name, step in estimator.steps:
-            _check_type(name, str)
-            if step not in (None, "passthrough"):
-                _check_type(step, BaseEstimator)
 
 
 def _check_keys(node: Any, keys: set[str]) -> None:

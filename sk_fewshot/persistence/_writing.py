@@ -30,6 +30,7 @@ from sk_fewshot.persistence._reading import restore
 from sk_fewshot.transformers._base import BaseTransformer
 
 NUMBERS = "biuf"
+_LEFT_OUT = {"net_", "_state"}  # the training itself, and what a head makes of the gallery
 
 
 def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
@@ -37,9 +38,16 @@ def save(estimator: BaseEstimator, path: str | os.PathLike) -> None:
 
     The file is safetensors, with the structure and the parameters as JSON. It keeps the parameters
     and all that was fitted, so that the estimator that :func:`load` returns predicts bitwise the
-    same on the same machine. It leaves out `net_`, and the path in `checkpoint`, so that no loaded
-    estimator writes where a file says. Before anything is written the estimator is rebuilt from
-    what would be, so that a file that was saved also loads.
+    same on the same machine. Before anything is written the estimator is rebuilt from what would
+    be, so that a file that was saved also loads.
+
+    Left out are `net_` (the training with its optimizer and callbacks), the path in `checkpoint`,
+    so that no loaded estimator writes where a file says, the index of FAISS, which the first query
+    builds again, and the device that modules were on. `net_params` may hold settings of the
+    optimizer and of the batches; others can make skorch and torch run what a file says, so that an
+    estimator which has them is refused, as are `Pipeline(memory=...)`, more than 300 estimators and
+    modules, and more than six estimators within one another. Remove what is not needed by
+    ``set_params``.
 
     Pickle, joblib and cloudpickle also take what this function refuses (lambdas, callbacks, your
     own estimators), but whoever wrote such a file has their code run when you load it. Use them
@@ -153,9 +161,12 @@ class _Writer:
     def _array_node(self, array: NDArray, where: str) -> dict[str, Any]:
         if array.dtype == object:
             items = array.tolist()
-            if array.ndim != 1 or any(type(item) not in (str, int, bool) for item in items):
-                raise TypeError(f"{where} cannot be saved: an array of other objects than labels.")
-            return {"objects": items}
+            if array.ndim != 1 or not all(isinstance(item, str) for item in items):
+                raise TypeError(f"{where} cannot be saved: it is an array of other objects.")
+            encoded = [item.encode(errors="surrogatepass") for item in items]
+            text = np.frombuffer(b"".join(encoded), np.uint8)
+            lengths = np.array(list(map(len, encoded)), np.int64)
+            return {"strings": [self._array(text, where), self._array(lengths, where)]}
         if array.dtype.kind == "U":
             text = np.array(array[..., None], dtype=array.dtype.newbyteorder("="), order="C")
             return {"text": self._array(text.view(np.int32), where)}  # (..., width) code points
@@ -200,7 +211,9 @@ class _Writer:
         params = estimator.get_params(deep=False)
         if isinstance(estimator, BaseTransformer):
             params["checkpoint"] = None  # a path of this machine, that nobody else is to write to
-        fitted = {k: v for k, v in vars(estimator).items() if k not in params and k != "net_"}
+        fitted = {
+            k: v for k, v in vars(estimator).items() if k not in params and k not in _LEFT_OUT
+        }
         encoder = fitted.pop("module_", None) if isinstance(estimator, BaseTransformer) else None
         state = None if encoder is None else encoder.state_dict()
         return {
