@@ -51,7 +51,7 @@ class ExamplePairs:
     ExamplePairs of shape (3, 2, 1), float64
     >>> X_pairs[1:].indices
     array([[0, 2],
-           [1, 2]], dtype=int32)
+           [1, 2]], dtype=int8)
     >>> X_pairs[1]
     array([[0.],
            [2.]])

@@ -138,6 +138,13 @@ MOST_FEATURES = 2**22  # numbers of one example: a colour image of a megapixel h
 LARGEST_SIDE = 2**14
 LARGEST_COUNT = 10**6
 
+
+def _is_of_own_backend(device: str) -> bool:
+    """Whether a device is of a backend from outside of torch that this process has registered."""
+    name = torch._C._get_privateuse1_backend_name()
+    return name != "privateuseone" and device.split(":")[0] == name
+
+
 NONE = Rule("None", lambda value: value is None)
 BOOLEAN = Rule("True or False", lambda value: isinstance(value, bool | np.bool_))
 NUMBER = real()
@@ -148,7 +155,8 @@ PLAIN = Rule("numbers and short texts, in lists and dicts", _is_plain)
 DEVICE = Rule(
     "a device",
     lambda value: (
-        isinstance(value, str | torch.device) and bool(re.fullmatch(_DEVICES, str(value)))
+        isinstance(value, str | torch.device)
+        and bool(re.fullmatch(_DEVICES, str(value)) or _is_of_own_backend(str(value)))
     ),
 )
 CODES = Rule(

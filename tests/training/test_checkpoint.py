@@ -465,7 +465,7 @@ def test_files_that_name_a_path_to_write_to_are_refused(examples, path, tmp_path
     structure, tensors = unpack((tmp_path / "saved").read_bytes())
     structure["estimator"]["estimator"]["params"]["checkpoint"] = str(path)
     (tmp_path / "saved").write_bytes(pack(json.dumps(structure), tensors))
-    with pytest.raises(InvalidFileError, match="it has a str in place of a NoneType"):
+    with pytest.raises(InvalidFileError, match="checkpoint must be, in a file, None"):
         load(tmp_path / "saved")
 
 
